@@ -146,6 +146,11 @@ objects   = $(patsubst %.c,$(O)/%.o,$(1))
 LIB_SRC    := $(call not-tests,$(call find-c,$(LIB_DIRS)))
 TOOL_SRC   := $(call not-tests,$(call find-c,tools))
 HELPER_SRC := $(call find-c,tests/lib)
+# Criterion's own processes do not survive the thread sanitizer.
+ifeq ($(D),tsan)
+HELPER_SRC += tests/plain/runner.c
+TEST_LIBS  :=
+endif
 FUZZ_SRC   := $(wildcard fuzz/fuzz-*.c)
 
 UNIT_SRC   := $(call only-tests,$(call find-c,$(LIB_DIRS) tools tests))
