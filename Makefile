@@ -34,7 +34,7 @@
 ## build/<variant>/tests; the release variant's products are in build/ itself.
 ## Sources are found, not listed: a new .c or test-*.c needs no line here.
 
-VERSION   := 0.1.0
+VERSION   := $(shell sed -n 's/^.define GILD_VERSION "\(.*\)"/\1/p' include/gild.h)
 SOVERSION := 0
 
 PREFIX     ?= /usr/local
@@ -84,6 +84,7 @@ else ifeq ($(D),fuzz)
 # Not for the user's command line: "make fuzz" asks for it.
 CC     := clang
 CFLAGS := $(DEBUG) -fsanitize=fuzzer-no-link,address,undefined
+W      :=
 else
 $(error D=$(D): the variants are asan, ubsan, tsan and cov)
 endif
@@ -129,7 +130,6 @@ WARNINGS := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
 	-Wcast-qual -Wwrite-strings -Wformat=2 -Wimplicit-fallthrough
 
 ALL_CPPFLAGS := -Iinclude -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 \
-	-DGILD_PACKAGE_VERSION='"$(VERSION)"' \
 	$(call pkg,--cflags,$(LIB_MODULES) $(TOOL_MODULES)) $(CPPFLAGS)
 ALL_CFLAGS   := -std=c11 $(CFLAGS) -pthread -fPIC -fvisibility=hidden \
 	$(WARNINGS)

@@ -192,8 +192,11 @@ static const struct criterion_test_extra_data *find_suite(const char *name)
 
 static _Noreturn void run_child(const struct criterion_test *test)
 {
-	alarm(current->timeout > 0 ? (unsigned)current->timeout + 1 :
-				     DEFAULT_TIMEOUT);
+	double limit = current->timeout;
+
+	if (limit <= 0 && current_suite)
+		limit = current_suite->timeout;
+	alarm(limit > 0 ? (unsigned)limit + 1 : DEFAULT_TIMEOUT);
 	test->test();
 	/* Not _exit: the sanitizer speaks at exit, too. */
 	exit(0);
