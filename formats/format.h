@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The contract between the core (image.c and its neighbours) and a format
+ * driver. A driver answers "where?"; the core moves the bytes.
+ *
+ * One read:  image_read -> chain_map -> driver.map, layer by layer until one
+ *            says something other than "ask my backing file" -> storage_read,
+ *            memset, or driver.read_compressed.
+ * One write: image_write -> driver.map: already there and ours alone? then
+ *            storage_write. Else, with the range held against other writers:
+ *            driver.prepare_write gives host space; the core writes data, and
+ *            around it what the disk reads now (copy on write); then
+ *            driver.commit_write links it. A failure in between:
+ *            driver.abort_write.
+ *
+ * A driver embeds struct image first and ends its file with one const struct
+ * format_ops; registry.c is the only file that names it.
+ */
+#ifndef FORMATS_FORMAT_H
+#define FORMATS_FORMAT_H
+
+#include "storage/storage.h"
+#include "util/epoch.h"
+
+struct image;
+
+enum extent_kind {
+	EXTENT_DATA,       /* plain bytes in storage at host_offset */
+	EXTENT_ZERO,       /* reads as zeros */
+	EXTENT_BACKING,    /* this layer says nothing: ask the backing file */
+	EXTENT_COMPRESSED, /* only the driver can read it */
+};
+
+/* A run of the virtual disk that one layer stores in one way. */
+struct extent {
+	enum extent_kind kind;
+	bool writable;      /* DATA: may be overwritten in place */
+	bool allocated;     /* ZERO: host space is reserved at host_offset */
+	uint64_t length;    /* > 0 */
+	struct storage *storage; /* DATA, COMPRESSED: borrowed from the image */
+	uint64_t host_offset;
+	/* COMPRESSED: the whole of the unit that the extent is part of. */
+	uint64_t unit_start;      /* offset in the virtual disk */
+	uint32_t stored_length;   /* upper bound of the stored bytes */
+};
+
+/* Host space for a run of the virtual disk, not yet linked. */
+struct write_plan {
+	uint64_t start, length;  /* the run; covers the first byte asked for */
+	struct storage *storage; /* borrowed */
+	uint64_t host_offset;    /* where start goes */
+	bool in_place;           /* linked already: no commit, no copy */
+	bool compressed;
+	uint32_t stored_length;  /* compressed: bytes to write */
+	uint64_t cookie;         /* the driver's own */
+};
+
+struct format_ops {
+	const char *name;
+	const struct gild_option_help *create_help;
+
+	/* Do these first bytes of a file (zero-filled to length >= 512) look
+	 * like mine? Never reads on. May be NULL: never. */
+	bool (*probe)(const unsigned char *head, size_t length);
+
+	/* Bytes of the struct that embeds struct image. */
+	size_t struct_size;
+
+	/* Read and check the metadata; image->storage, path, flags and policy
+	 * are set. Fills size, unit, backing_name, backing_format. Opens no
+	 * other file but through image_open_file(). On failure the core calls
+	 * close. */
+	int (*open)(struct image *image, struct gild_error *err);
+
+	/* Free; all was flushed before, or is lost. Runs on half-open images. */
+	void (*close)(struct image *image);
+
+	/* Write all metadata so that what was written can be found after a
+	 * crash; data has been handed to the storage before. closing: the image
+	 * is closed next (a dirty mark may be cleared). May be NULL: the
+	 * storages are flushed. */
+	int (*flush)(struct image *image, bool closing, struct gild_error *err);
+
+	/* The extent at offset; length bounds it. Many threads at once. */
+	int (*map)(struct image *image, uint64_t offset, uint64_t length,
+		   struct extent *extent, struct gild_error *err);
+
+	/* Host space for [offset, offset + length), or a first part of it,
+	 * widened to whole units. The core holds the range against other
+	 * writers. */
+	int (*prepare_write)(struct image *image, uint64_t offset,
+			     uint64_t length, struct write_plan *plan,
+			     struct gild_error *err);
+
+	/* The same for one compressed unit of stored_length bytes. May be NULL. */
+	int (*prepare_compressed)(struct image *image, uint64_t offset,
+				  uint32_t stored_length,
+				  struct write_plan *plan,
+				  struct gild_error *err);
+
+	/* Link a plan whose data is written. */
+	int (*commit_write)(struct image *image, const struct write_plan *plan,
+			    struct gild_error *err);
+
+	/* Give the space of a plan back. Cannot fail: at worst it leaks. */
+	void (*abort_write)(struct image *image, const struct write_plan *plan);
+
+	/* Compress one unit (length bytes, the image's unit or the rest of the
+	 * disk) into target. Returns the stored length, 0 where it would not
+	 * shrink, or -1. Takes no locks: many threads at once. May be NULL. */
+	long (*compress)(struct image *image, const void *source, size_t length,
+			 void *target, size_t target_size,
+			 struct gild_error *err);
+
+	/* Read [offset, offset + length) of a COMPRESSED extent. */
+	int (*read_compressed)(struct image *image, const struct extent *extent,
+			       uint64_t offset, void *buffer, size_t length,
+			       struct gild_error *err);
+
+	/* Whole units become zeros (or, discard, whatever reads the same
+	 * without space). Returns 1 where the format cannot say so: the core
+	 * then writes zeros, or, discard, does nothing. Core holds the range. */
+	int (*zero)(struct image *image, uint64_t offset, uint64_t length,
+		    unsigned flags, struct gild_error *err);
+	int (*discard)(struct image *image, uint64_t offset, uint64_t length,
+		       struct gild_error *err);
+
+	/* New virtual size. May be NULL. */
+	int (*resize)(struct image *image, uint64_t size,
+		      struct gild_error *err);
+
+	/* Add what is specific to the format. May be NULL. */
+	int (*info)(struct image *image, struct gild_info *info,
+		    struct gild_error *err);
+
+	int (*check)(struct image *image, unsigned fix,
+		     struct gild_check_result *result, struct gild_error *err);
+
+	/* Write an empty image into an empty storage. */
+	int (*create)(struct storage *storage,
+		      const struct gild_create_options *options,
+		      struct gild_error *err);
+
+	/* Sizes for an image of that virtual size of which allocated units are
+	 * in use (only their number matters for size). */
+	int (*measure)(uint64_t size, uint64_t allocated_bytes,
+		       const struct gild_option *options, size_t option_count,
+		       struct gild_measurement *result,
+		       struct gild_error *err);
+};
+
+/* What is held of the virtual disk by writers that allocate. */
+struct range {
+	uint64_t start, end;
+	struct range *next;
+};
+
+struct range_lock {
+	pthread_mutex_t lock; /* protects held */
+	pthread_cond_t freed;
+	struct range *held;
+};
+
+/*
+ * Immutable after open, except size (resize: no I/O under way), the epoch and
+ * the range lock, which guard themselves. Lock order: range_lock before any
+ * lock of a driver.
+ */
+struct image {
+	const struct format_ops *ops;
+	struct storage *storage;  /* the file; owned */
+	struct image *backing;    /* owned; NULL: none, or not opened */
+	char *path;
+	char *backing_name;       /* as stored, or NULL */
+	char *backing_format;     /* as stored, or NULL */
+	uint64_t size;            /* bytes of the virtual disk */
+	uint32_t unit;            /* allocation unit in bytes: cluster or
+				   * subcluster; 512 where there is none */
+	uint32_t cluster_size;    /* 0: the format has none */
+	unsigned flags;           /* GILD_OPEN_* */
+	enum gild_cache cache;
+	struct gild_policy policy; /* below and backing_format owned */
+	unsigned depth;           /* 0: opened by the caller, 1: its backing */
+	bool guessed;             /* the format is a guess (doors.c) */
+	bool unpublished;         /* nobody can see the file yet: no ordering
+				   * flushes are needed */
+	bool skips_data;          /* data of prepared writes is not stored */
+	struct epoch epoch;       /* users of host addresses */
+	struct range_lock ranges;
+};
+
+/* --- registry.c ---------------------------------------------------------- */
+
+const struct format_ops *registry_find(const char *name);
+/* The driver whose magic is there, or NULL. */
+const struct format_ops *registry_probe(const unsigned char *head,
+					size_t length);
+
+/* --- option.c: "-o" options as a driver reads them ----------------------- */
+
+/* Refuse names that help does not list, and doubles. */
+int option_check(const struct gild_option_help *help,
+		 const struct gild_option *options, size_t count,
+		 struct gild_error *err);
+/* The value or NULL. */
+const char *option_get(const struct gild_option *options, size_t count,
+		       const char *name);
+/* on/off/yes/no/true/false; absent: *value stays. */
+int option_bool(const struct gild_option *options, size_t count,
+		const char *name, bool *value, struct gild_error *err);
+int option_size(const struct gild_option *options, size_t count,
+		const char *name, uint64_t *value, struct gild_error *err);
+
+/* --- value.c: building the tree of gild_info ----------------------------- */
+
+struct gild_value *value_object(void);
+/* Append to an object or list (name NULL); -1: out of memory. */
+int value_add_bool(struct gild_value *to, const char *name, bool value);
+int value_add_number(struct gild_value *to, const char *name, uint64_t value);
+int value_add_string(struct gild_value *to, const char *name,
+		     const char *value);
+/* Append an empty object or list and return it; valid until the next append
+ * to the same parent. NULL: out of memory. */
+struct gild_value *value_add_tree(struct gild_value *to, const char *name,
+				  enum gild_value_type type);
+void value_free(struct gild_value *value);
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The virtual disk as the layers above and the drivers see it. See format.h
+ * for the walk of a read and a write.
+ */
+#ifndef FORMATS_IMAGE_H
+#define FORMATS_IMAGE_H
+
+#include "formats/format.h"
+
+/* --- open.c -------------------------------------------------------------- */
+
+/* Open over a storage that is there already, which the image then owns (also
+ * on failure). format is required. */
+struct image *image_open_storage(struct storage *storage,
+				 const struct gild_open_options *options,
+				 struct gild_error *err);
+
+/* For drivers: open another file that an image names (an external data file),
+ * as far as its policy allows. The name is resolved against the image. */
+struct storage *image_open_file(struct image *image, const char *name,
+				struct gild_error *err);
+
+/* --- io.c ---------------------------------------------------------------- */
+
+int image_read(struct image *image, void *buffer, uint64_t length,
+	       uint64_t offset, struct gild_error *err);
+int image_write(struct image *image, const void *buffer, uint64_t length,
+		uint64_t offset, struct gild_error *err);
+int image_zero(struct image *image, uint64_t offset, uint64_t length,
+	       unsigned flags, struct gild_error *err);
+int image_discard(struct image *image, uint64_t offset, uint64_t length,
+		  struct gild_error *err);
+int image_flush(struct image *image, bool closing, struct gild_error *err);
+
+/* Hold a range against other allocating writers; waits. */
+void range_hold(struct range_lock *lock, struct range *range);
+void range_release(struct range_lock *lock, struct range *range);
+
+/* --- chain.c ------------------------------------------------------------- */
+
+/*
+ * The extent at offset as the whole chain gives it: never EXTENT_BACKING,
+ * unless the backing file was not opened. *layer is whose extent it is. What
+ * no layer has is EXTENT_ZERO with *layer the last image asked.
+ * The caller is inside image->epoch while it uses host addresses.
+ */
+int chain_map(struct image *image, uint64_t offset, uint64_t length,
+	      struct extent *extent, struct image **layer,
+	      struct gild_error *err);
+
+/* --- doors.c: which format a file has, and what it may lead to ----------- */
+
+struct door {
+	const struct format_ops *format;
+	bool may_lead;  /* to other files */
+	bool may_write;
+	bool guessed;
+};
+
+/* Apply the table of doc/design.md, "Doors". format may be NULL. */
+int door_decide(const char *path, const char *format,
+		const unsigned char *head, size_t length, unsigned flags,
+		struct door *door, struct gild_error *err);
+
+/* A path from a name that is stored in the image at path: relative names are
+ * relative to that image's folder. Protocol names ("json:", "nbd:") are
+ * refused. Caller frees. */
+char *door_resolve(const char *path, const char *stored,
+		   struct gild_error *err);
+
+/* Does the policy allow to open this resolved path? */
+int door_allows(const struct gild_policy *policy, const char *path,
+		struct gild_error *err);
+
+#endif

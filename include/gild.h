@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * gild.h - the public interface of libgild, a library for virtual disk images.
+ *
+ * Words: an *image* is a virtual disk; an *extent* is a run of it that is
+ * stored in one way; a *chain* is an image and what it is backed by; a *job*
+ * is work over a whole image.
+ *
+ * Conventions, unless a function says otherwise:
+ *  - offsets, lengths and sizes are bytes of the virtual disk;
+ *  - functions return 0, or -1 with *err filled; constructors return NULL;
+ *  - err may be NULL; it belongs to the caller and needs no cleaning;
+ *  - image handles may be used by many threads at once, other structs are
+ *    the caller's to serialise;
+ *  - strings are UTF-8 or whatever bytes the file system gave, and are copied.
+ *
+ * The library prints nothing, installs no signal handlers, keeps no globals.
+ */
+#ifndef GILD_H
+#define GILD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define GILD_VERSION "0.1.0"
+
+#if defined(__GNUC__)
+#define GILD_PUBLIC __attribute__((visibility("default")))
+#else
+#define GILD_PUBLIC
+#endif
+
+/* The version of the library that is linked, e.g. "0.1.0". */
+GILD_PUBLIC const char *gild_version(void);
+
+/* ------------------------------------------------------------- errors -- */
+
+enum gild_error_kind {
+	GILD_ERR_NONE,
+	GILD_ERR_IO,          /* the host refused: see sys_errno */
+	GILD_ERR_FORMAT,      /* not an image of the format that was named */
+	GILD_ERR_UNSUPPORTED, /* valid, but not known here */
+	GILD_ERR_CORRUPT,     /* the image contradicts itself */
+	GILD_ERR_RANGE,       /* beyond the disk, or beyond a limit */
+	GILD_ERR_DENIED,      /* the caller's policy does not allow it */
+	GILD_ERR_BUSY,        /* another process holds a lock */
+	GILD_ERR_INVALID,     /* the call itself makes no sense */
+	GILD_ERR_NOMEM,
+	GILD_ERR_CANCELLED,
+};
+
+/* What went wrong; plain data, valid as long as the caller keeps it. */
+struct gild_error {
+	enum gild_error_kind kind;
+	int sys_errno;        /* errno of the host call, or 0 */
+	uint64_t offset;      /* bytes, where has_offset */
+	bool has_offset;
+	char operation[32];   /* the internal step that failed */
+	char message[640];    /* one line, names the file; no final newline */
+	char hint[320];       /* the way out, or "" */
+};
+
+/* ------------------------------------------------------------ opening -- */
+
+/* Which files an image may lead to. All-zero: none. */
+enum gild_follow {
+	GILD_FOLLOW_NONE,         /* open nothing that an image names */
+	GILD_FOLLOW_PATHS,        /* plain paths whose format is recorded */
+};
+
+struct gild_policy {
+	enum gild_follow follow;
+	/* Only files below this folder (links resolved); NULL: anywhere. */
+	const char *below;
+	/* Format of a backing file for which none is recorded; NULL: refuse. */
+	const char *backing_format;
+	/* Longest chain; 0 stands for 256. */
+	unsigned max_depth;
+};
+
+/* How the host caches; names and meaning are qemu-img's cache modes. */
+enum gild_cache {
+	GILD_CACHE_WRITEBACK,
+	GILD_CACHE_NONE,         /* O_DIRECT */
+	GILD_CACHE_WRITETHROUGH, /* flush after each write */
+	GILD_CACHE_DIRECTSYNC,   /* both */
+	GILD_CACHE_UNSAFE,       /* flushes are ignored */
+};
+
+enum {
+	GILD_OPEN_WRITE = 1 << 0,
+	/* Do not open the backing file: what it holds maps as not present. */
+	GILD_OPEN_NO_BACKING = 1 << 1,
+	/* Read without locks beside a writer (qemu-img's -U). */
+	GILD_OPEN_SHARE = 1 << 2,
+	/* Metadata only: works beside a writer, data reads are refused, no
+	 * other file is opened. */
+	GILD_OPEN_INSPECT = 1 << 3,
+	/* For gild_check with repair: accept an image marked dirty/corrupt. */
+	GILD_OPEN_REPAIR = 1 << 4,
+	/* Take a guessed format at its word (the name qemu-img's rule). */
+	GILD_OPEN_TRUST_GUESS = 1 << 5,
+};
+
+struct gild_open_options {
+	const char *format;          /* "raw", "qcow2"; NULL: by the name */
+	unsigned flags;              /* GILD_OPEN_* */
+	enum gild_cache cache;
+	struct gild_policy policy;
+};
+
+struct gild_image;
+
+/*
+ * Open an image and, as far as the policy allows, the files it names.
+ * options may be NULL (read only, policy: open nothing else). Without a
+ * format the name decides, and what was merely guessed may neither lead to
+ * other files nor be written.
+ */
+GILD_PUBLIC struct gild_image *gild_open(const char *path,
+					 const struct gild_open_options *options,
+					 struct gild_error *err);
+
+/*
+ * Write what is cached, then free the handle, which is gone in either case.
+ * No other thread may use it any more. NULL is allowed.
+ */
+GILD_PUBLIC int gild_close(struct gild_image *image, struct gild_error *err);
+
+/* Bytes of the virtual disk. */
+GILD_PUBLIC uint64_t gild_size(const struct gild_image *image);
+
+/* Name of the format ("raw", "qcow2"); lives as long as the handle. */
+GILD_PUBLIC const char *gild_format(const struct gild_image *image);
+
+/* The path as it was opened; lives as long as the handle. */
+GILD_PUBLIC const char *gild_path(const struct gild_image *image);
+
+/* ---------------------------------------------------- reading, writing -- */
+
+/* Read exactly length bytes; beyond the end of the disk is an error. */
+GILD_PUBLIC int gild_read(struct gild_image *image, void *buffer,
+			  uint64_t length, uint64_t offset,
+			  struct gild_error *err);
+
+/*
+ * Write exactly length bytes. They are durable after gild_flush. Two writes
+ * that overlap in time and place leave either's bytes, in unspecified order.
+ */
+GILD_PUBLIC int gild_write(struct gild_image *image, const void *buffer,
+			   uint64_t length, uint64_t offset,
+			   struct gild_error *err);
+
+/*
+ * Write one cluster compressed, or the shorter rest at the end of the disk.
+ * offset is a multiple of the cluster size. What does not shrink is stored
+ * plain. GILD_ERR_UNSUPPORTED where the format has no compression.
+ */
+GILD_PUBLIC int gild_write_compressed(struct gild_image *image,
+				      const void *buffer, uint64_t length,
+				      uint64_t offset, struct gild_error *err);
+
+enum {
+	GILD_ZERO_UNMAP = 1 << 0, /* give the space back where possible */
+};
+
+/* Make a range read as zeros. */
+GILD_PUBLIC int gild_zero(struct gild_image *image, uint64_t offset,
+			  uint64_t length, unsigned flags,
+			  struct gild_error *err);
+
+/* The content of a range is no longer needed; a hint, whole clusters only. */
+GILD_PUBLIC int gild_discard(struct gild_image *image, uint64_t offset,
+			     uint64_t length, struct gild_error *err);
+
+/* Everything that was written is on stable storage afterwards. */
+GILD_PUBLIC int gild_flush(struct gild_image *image, struct gild_error *err);
+
+/* ------------------------------------------------------------- extents -- */
+
+/* One run of the disk; fields as in qemu-img map's JSON. */
+struct gild_extent {
+	uint64_t start, length;
+	unsigned depth;       /* 0: the image itself, 1: its backing file ... */
+	bool present;         /* some file of the chain says what is here */
+	bool zero;            /* reads as zeros */
+	bool data;            /* allocated in a file */
+	bool compressed;
+	bool has_offset;
+	uint64_t offset;      /* in the file, where has_offset */
+	const char *filename; /* of that file; lives as long as the handle */
+};
+
+/*
+ * The extent at offset, at most length bytes long. Neighbours may be alike:
+ * the caller joins them.
+ */
+GILD_PUBLIC int gild_map(struct gild_image *image, uint64_t offset,
+			 uint64_t length, struct gild_extent *extent,
+			 struct gild_error *err);
+
+/* ---------------------------------------------------------------- info -- */
+
+/* A named value, possibly a tree: what is specific to a format. */
+enum gild_value_type {
+	GILD_VALUE_BOOL,
+	GILD_VALUE_NUMBER,
+	GILD_VALUE_STRING,
+	GILD_VALUE_OBJECT,
+	GILD_VALUE_LIST,
+};
+
+struct gild_value {
+	const char *name;              /* JSON key; NULL inside a list */
+	enum gild_value_type type;
+	bool boolean;
+	uint64_t number;
+	char *string;                  /* owned */
+	struct gild_value *items;      /* owned, count of them */
+	size_t count;
+};
+
+struct gild_snapshot {
+	char *id, *name;               /* owned by the gild_info */
+	uint64_t vm_state_size;        /* bytes */
+	uint32_t date_sec, date_nsec;
+	uint64_t vm_clock_nsec;
+	uint64_t disk_size;            /* bytes; 0: not recorded */
+	uint64_t icount;
+	bool has_icount;
+};
+
+struct gild_info {
+	char *filename;
+	char *format;
+	uint64_t virtual_size;
+	uint64_t actual_size;          /* bytes used on the host */
+	uint64_t file_length;          /* bytes, holes included */
+	uint64_t cluster_size;         /* 0: the format has none */
+	bool encrypted, dirty;
+	bool in_use, being_written;    /* by another process, now */
+	char *backing_filename;        /* as stored, or NULL */
+	char *full_backing_filename;   /* relative names resolved, or NULL */
+	char *backing_format;          /* as stored, or NULL */
+	struct gild_snapshot *snapshots;
+	size_t snapshot_count;
+	struct gild_value *specific;   /* an object, or NULL */
+};
+
+/* Describe an image; free with gild_info_free. Opens nothing further. */
+GILD_PUBLIC struct gild_info *gild_info(struct gild_image *image,
+					struct gild_error *err);
+GILD_PUBLIC void gild_info_free(struct gild_info *info);
+
+/* -------------------------------------------------------------- create -- */
+
+/* An option in a format's own words, as after qemu-img's -o. */
+struct gild_option {
+	const char *name, *value;
+};
+
+/* What a format offers; a table that ends with name == NULL. */
+struct gild_option_help {
+	const char *name;
+	const char *type;              /* "size", "bool", "string", "number" */
+	const char *fallback;          /* default, as text, or NULL */
+	const char *help;
+};
+
+/* NULL where there is no such format. */
+GILD_PUBLIC const struct gild_option_help *gild_create_help(const char *format);
+
+/* Names of the formats, NULL at the end. */
+GILD_PUBLIC const char *const *gild_formats(void);
+
+enum {
+	GILD_CREATE_NEW_ONLY = 1 << 0,  /* an existing file is an error */
+	GILD_CREATE_SYNC = 1 << 1,      /* on stable storage on return */
+	GILD_CREATE_UNCHECKED = 1 << 2, /* backing file need not exist (-u) */
+};
+
+#define GILD_SIZE_FROM_BACKING UINT64_MAX
+
+struct gild_create_options {
+	const char *format;            /* NULL: raw */
+	uint64_t size;                 /* or GILD_SIZE_FROM_BACKING */
+	const char *backing;           /* stored as given, or NULL */
+	const char *backing_format;    /* required with backing */
+	const struct gild_option *options;
+	size_t option_count;
+	unsigned flags;                /* GILD_CREATE_* */
+	struct gild_policy policy;     /* for opening the backing file */
+};
+
+/*
+ * Make an empty image. The name appears only when the image is whole; an
+ * existing regular file is replaced and keeps owner, mode and attributes.
+ */
+GILD_PUBLIC int gild_create(const char *path,
+			    const struct gild_create_options *options,
+			    struct gild_error *err);
+
+/* --------------------------------------------------------------- clone -- */
+
+struct gild_clone_options {
+	const char *base_format;       /* as in gild_open */
+	const struct gild_option *options;
+	size_t option_count;
+	bool relative;                 /* record the base relative to a clone */
+	bool no_sync;                  /* skip the one flush at the end */
+	struct gild_policy policy;     /* for the base's own chain */
+};
+
+/*
+ * Make count linked clones of base, all or none: on failure the ones already
+ * made are removed. No existing file is replaced.
+ */
+GILD_PUBLIC int gild_clone(const char *base, const char *const *names,
+			   size_t count,
+			   const struct gild_clone_options *options,
+			   struct gild_error *err);
+
+/* ---------------------------------------------------------------- jobs -- */
+
+/*
+ * A job's progress and cancellation. Made by the caller and handed to one
+ * call at a time; where a function takes a job, NULL is allowed.
+ */
+struct gild_job;
+
+GILD_PUBLIC struct gild_job *gild_job_new(void);
+GILD_PUBLIC void gild_job_free(struct gild_job *job);
+
+/* Safe in a signal handler and from any thread. The call that runs the job
+ * returns GILD_ERR_CANCELLED soon, having undone what it can. */
+GILD_PUBLIC void gild_job_cancel(struct gild_job *job);
+
+/* Bytes done and bytes in all (0: not known yet), from any thread. */
+GILD_PUBLIC void gild_job_progress(const struct gild_job *job, uint64_t *done,
+				   uint64_t *total);
+
+struct gild_convert_options {
+	/* Sources, joined in order; opened and closed by the caller. */
+	struct gild_image *const *sources;
+	size_t source_count;
+	int stream_in;                 /* raw bytes from here if no sources */
+	const char *target;            /* path, or NULL: to stream_out */
+	int stream_out;
+	const char *format;            /* of the target; NULL: raw */
+	const struct gild_option *options;
+	size_t option_count;
+	const char *backing;           /* -B: the target's backing file */
+	const char *backing_format;    /* -F */
+	bool compress;                 /* -c */
+	bool no_create;                /* -n: the target is there already */
+	bool target_is_zero;           /* with no_create: it reads as zeros */
+	bool salvage;                  /* unreadable parts become zeros */
+	bool no_reflink;
+	bool sync;                     /* new file on stable storage on return */
+	uint64_t sparse_size;          /* -S, bytes; GILD_SPARSE_DEFAULT: 4096 */
+	unsigned workers;              /* -m; 0: by the machine */
+	enum gild_cache cache;         /* -t */
+	struct gild_policy policy;     /* for the target's backing file */
+	/* Called for each unreadable part with salvage; may be NULL. */
+	void (*warn)(void *opaque, const char *message);
+	void *opaque;
+};
+
+#define GILD_SPARSE_DEFAULT UINT64_MAX
+
+/* Copy sources to a target; see the manual of gild convert. */
+GILD_PUBLIC int gild_convert(const struct gild_convert_options *options,
+			     struct gild_job *job, struct gild_error *err);
+
+enum gild_difference {
+	GILD_SAME,
+	GILD_DIFFERENT_CONTENT,
+	GILD_DIFFERENT_ALLOCATION,     /* strict only */
+	GILD_DIFFERENT_SIZE,           /* strict, or content beyond the end */
+};
+
+enum gild_compare_step {               /* which step failed, for exit codes */
+	GILD_COMPARE_STATUS,           /* asking for extents */
+	GILD_COMPARE_READ,
+};
+
+struct gild_comparison {
+	enum gild_difference difference;
+	uint64_t offset;               /* the first difference */
+	bool size_mismatch;            /* but the longer one's rest is zero */
+	enum gild_compare_step failed_step;
+	unsigned failed_image;         /* 0 or 1 */
+};
+
+/* Compare two disks' content; strict: sizes and allocation too. workers as
+ * in convert. On -1 failed_step and failed_image say where. */
+GILD_PUBLIC int gild_compare(struct gild_image *a, struct gild_image *b,
+			     bool strict, unsigned workers,
+			     struct gild_comparison *result,
+			     struct gild_job *job, struct gild_error *err);
+
+struct gild_measurement {
+	uint64_t required;             /* bytes of the file for this content */
+	uint64_t fully_allocated;      /* bytes if every cluster is in use */
+	uint64_t bitmaps;              /* bytes for the source's bitmaps */
+	bool has_bitmaps;
+};
+
+/* How large would an image be: of a source (size ignored), or of a size. */
+GILD_PUBLIC int gild_measure(struct gild_image *source, uint64_t size,
+			     const char *format,
+			     const struct gild_option *options,
+			     size_t option_count,
+			     struct gild_measurement *result,
+			     struct gild_error *err);
+
+enum {
+	GILD_CHECK_FIX_LEAKS = 1 << 0,
+	GILD_CHECK_FIX_ERRORS = 1 << 1,
+};
+
+struct gild_check_result {
+	uint64_t check_errors;         /* parts that could not be checked */
+	uint64_t corruptions, leaks;   /* found, and not repaired */
+	uint64_t corruptions_fixed, leaks_fixed;
+	uint64_t image_end_offset;
+	uint64_t total_clusters, allocated_clusters;
+	uint64_t fragmented_clusters, compressed_clusters;
+	/* One line for each problem, in order; may be NULL. Set by caller. */
+	void (*report)(void *opaque, const char *line);
+	void *opaque;
+};
+
+/* Check metadata, and repair as fix (GILD_CHECK_*) says. UNSUPPORTED where
+ * the format has nothing to check. Zeroes the counters first. */
+GILD_PUBLIC int gild_check(struct gild_image *image, unsigned fix,
+			   struct gild_check_result *result,
+			   struct gild_job *job, struct gild_error *err);
+
+/* ---------------------------------------------------------------- help -- */
+
+/*
+ * Parse "10G", "1.5M", "512": suffixes b k K M G T P E are powers of 1024,
+ * none means the unit given (1 for bytes). At most INT64_MAX.
+ */
+GILD_PUBLIC int gild_parse_size(const char *text, uint64_t unit,
+				uint64_t *size, struct gild_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
