@@ -153,10 +153,21 @@ static inline struct qcow2 *qcow2_of(struct image *image)
 int qcow2_header_read(struct storage *storage, struct qcow2_header *header,
 		      struct gild_error *err);
 
-/* Write the first cluster's header area: header, extensions in this order:
- * backing format, data file, crypto, bitmaps, feature names, unknown ones, end;
- * then the backing name. GILD_ERR_RANGE where it does not fit into a
- * cluster. One write. */
+/* The same for a repair: a refcount table that is not there, is too large or
+ * lies outside the file is no error; reftable_clusters and reftable_offset are
+ * then 0. */
+int qcow2_header_read_for_repair(struct storage *storage,
+				 struct qcow2_header *header,
+				 struct gild_error *err);
+
+/* GILD_ERR_UNSUPPORTED where the content is encrypted (the metadata is not). */
+int qcow2_header_check_crypt(const struct qcow2_header *header,
+			     struct gild_error *err);
+
+/* Write the first cluster's header area: header, extensions in QEMU's order:
+ * backing format, data file, crypto, feature names (where they fit), bitmaps,
+ * unknown ones, end; then the backing name. GILD_ERR_RANGE where it does not
+ * fit into a cluster. One write. */
 int qcow2_header_write(struct storage *storage,
 		       const struct qcow2_header *header,
 		       struct gild_error *err);
