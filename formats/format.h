@@ -19,6 +19,8 @@
 #ifndef FORMATS_FORMAT_H
 #define FORMATS_FORMAT_H
 
+#include <pthread.h>
+
 #include "storage/storage.h"
 #include "util/epoch.h"
 
@@ -36,6 +38,7 @@ struct extent {
 	enum extent_kind kind;
 	bool writable;      /* DATA: may be overwritten in place */
 	bool allocated;     /* ZERO: host space is reserved at host_offset */
+	bool absent;        /* ZERO: since no layer says anything (chain_map) */
 	uint64_t length;    /* > 0 */
 	struct storage *storage; /* DATA, COMPRESSED: borrowed from the image */
 	uint64_t host_offset;

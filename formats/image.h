@@ -8,6 +8,17 @@
 
 #include "formats/format.h"
 
+/* A public handle is an image; the type is opaque outside. */
+static inline struct image *image_of(struct gild_image *handle)
+{
+	return (struct image *)handle;
+}
+
+static inline const struct image *image_of_const(const struct gild_image *handle)
+{
+	return (const struct image *)handle;
+}
+
 /* --- open.c -------------------------------------------------------------- */
 
 /* Open over a storage that is there already, which the image then owns (also
@@ -15,6 +26,12 @@
 struct image *image_open_storage(struct storage *storage,
 				 const struct gild_open_options *options,
 				 struct gild_error *err);
+
+/* Free without flushing. NULL is allowed. The chain below goes, too. */
+void image_free(struct image *image);
+
+/* Do two storages stand for one file (device and inode)? */
+bool image_same_file(struct storage *a, struct storage *b);
 
 /* For drivers: open another file that an image names (an external data file),
  * as far as its policy allows. The name is resolved against the image. */

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * An image and what it is backed by, as one disk: ask the top, and where it
+ * says nothing the next one down.
+ */
+#include "formats/image.h"
+#include "util/bytes.h"
+
+/* What one layer says, its own end included: a backing file may be shorter
+ * than what it backs, and reads as zeros from there on. */
+static int layer_map(struct image *layer, uint64_t offset, uint64_t length,
+		     struct extent *extent, struct gild_error *err)
+{
+	if (offset >= layer->size) {
+		*extent = (struct extent){
+			.kind = EXTENT_ZERO,
+			.absent = true,
+			.length = length,
+		};
+		return 0;
+	}
+	length = min_u64(length, layer->size - offset);
+	if (layer->ops->map(layer, offset, length, extent, err) < 0)
+		return error_prefix(err, "%s: ", layer->path);
+	return 0;
+}
+
+int chain_map(struct image *image, uint64_t offset, uint64_t length,
+	      struct extent *extent, struct image **layer,
+	      struct gild_error *err)
+{
+	for (*layer = image;; *layer = (*layer)->backing) {
+		if (layer_map(*layer, offset, length, extent, err) < 0)
+			return -1;
+		if (extent->kind != EXTENT_BACKING || !(*layer)->backing)
+			break;
+		length = extent->length;
+	}
+	if (extent->kind == EXTENT_BACKING && !(*layer)->backing_name) {
+		extent->kind = EXTENT_ZERO;
+		extent->absent = true;
+	}
+	return 0;
+}
+
+static unsigned depth_of(const struct image *top, const struct image *layer)
+{
+	return layer->depth - top->depth;
+}
+
+static void describe(const struct image *top, const struct image *layer,
+		     const struct extent *from, uint64_t offset,
+		     struct gild_extent *to)
+{
+	bool is_zero = from->kind == EXTENT_ZERO;
+	bool is_data = from->kind == EXTENT_DATA;
+
+	*to = (struct gild_extent){
+		.start = offset,
+		.length = from->length,
+		.depth = depth_of(top, layer),
+		.present = from->kind != EXTENT_BACKING && !from->absent,
+		.zero = is_zero,
+		.data = is_data || from->kind == EXTENT_COMPRESSED,
+		.compressed = from->kind == EXTENT_COMPRESSED,
+		.has_offset = is_data ||
+			      (is_zero && from->allocated && !from->absent),
+		.offset = from->host_offset,
+	};
+	if (to->has_offset)
+		to->filename = from->storage->path;
+}
+
+int gild_map(struct gild_image *handle, uint64_t offset, uint64_t length,
+	     struct gild_extent *result, struct gild_error *err)
+{
+	struct image *image = image_of(handle), *layer;
+	struct extent extent;
+	unsigned slot;
+	int ret;
+
+	if (!length || !range_within(offset, length, image->size))
+		return fail(err, GILD_ERR_RANGE, 0,
+			    "%s: extent lies beyond the end of the disk",
+			    image->path);
+	if (image->flags & GILD_OPEN_INSPECT)
+		return fail(err, GILD_ERR_DENIED, 0,
+			    "%s: was opened for its metadata only",
+			    image->path);
+	slot = epoch_enter(&image->epoch);
+	ret = chain_map(image, offset, length, &extent, &layer, err);
+	epoch_leave(&image->epoch, slot);
+	if (!ret)
+		describe(image, layer, &extent, offset, result);
+	return ret;
+}

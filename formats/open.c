@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Opening: the file, its locks, its format (doors.c), the driver, and then, as
+ * far as the caller's policy allows, the files below in the chain.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "formats/image.h"
+#include "storage/lock.h"
+#include "util/cleanup.h"
+
+#define HEAD_LENGTH 4096
+#define DEFAULT_MAX_DEPTH 256
+
+static unsigned storage_flags(const struct gild_open_options *options)
+{
+	unsigned flags = options->flags & GILD_OPEN_WRITE ? STORAGE_WRITE : 0;
+
+	if (options->cache == GILD_CACHE_NONE ||
+	    options->cache == GILD_CACHE_DIRECTSYNC)
+		flags |= STORAGE_DIRECT;
+	if (options->cache == GILD_CACHE_UNSAFE)
+		flags |= STORAGE_NO_FLUSH;
+	return flags;
+}
+
+static int take_locks(struct storage *storage, unsigned flags,
+		      struct gild_error *err)
+{
+	int fd = storage_descriptor(storage);
+
+	if (fd < 0 || flags & (GILD_OPEN_SHARE | GILD_OPEN_INSPECT))
+		return 0;
+	if (flags & GILD_OPEN_WRITE)
+		return lock_take(fd, storage->path, LOCK_WRITER_USES,
+				 LOCK_WRITER_DENIES, err);
+	return lock_take(fd, storage->path, LOCK_READER_USES,
+			 LOCK_READER_DENIES, err);
+}
+
+static struct storage *open_file(const char *path,
+				 const struct gild_open_options *options,
+				 struct gild_error *err)
+{
+	struct storage *storage;
+
+	storage = storage_file_open(path, storage_flags(options), err);
+	if (storage && take_locks(storage, options->flags, err) < 0) {
+		storage_close(storage);
+		return NULL;
+	}
+	return storage;
+}
+
+static int copy_policy(struct gild_policy *to, const struct gild_policy *from,
+		       struct gild_error *err)
+{
+	*to = *from;
+	to->below = from->below ? strdup(from->below) : NULL;
+	to->backing_format =
+		from->backing_format ? strdup(from->backing_format) : NULL;
+	if ((from->below && !to->below) ||
+	    (from->backing_format && !to->backing_format))
+		return fail_nomem(err);
+	return 0;
+}
+
+/* Takes the storage, also on failure. */
+static struct image *image_new(const struct format_ops *ops,
+			       struct storage *storage,
+			       const struct gild_open_options *options,
+			       struct gild_error *err)
+{
+	struct image *image = calloc(1, ops->struct_size);
+
+	if (!image) {
+		storage_close(storage);
+		return fail_null(err, GILD_ERR_NOMEM, 0, "out of memory");
+	}
+	image->ops = ops;
+	image->storage = storage;
+	image->flags = options->flags;
+	image->cache = options->cache;
+	pthread_mutex_init(&image->ranges.lock, NULL);
+	pthread_cond_init(&image->ranges.freed, NULL);
+	image->path = strdup(storage->path);
+	if (!image->path || copy_policy(&image->policy, &options->policy, err)) {
+		fail_nomem(err);
+		image_free(image);
+		return NULL;
+	}
+	return image;
+}
+
+static void layer_free(struct image *image)
+{
+	image->ops->close(image);
+	storage_close(image->storage);
+	pthread_mutex_destroy(&image->ranges.lock);
+	pthread_cond_destroy(&image->ranges.freed);
+	free((void *)(uintptr_t)image->policy.below);
+	free((void *)(uintptr_t)image->policy.backing_format);
+	free(image->backing_name);
+	free(image->backing_format);
+	free(image->path);
+	free(image);
+}
+
+void image_free(struct image *image)
+{
+	struct image *next;
+
+	for (; image; image = next) {
+		next = image->backing;
+		layer_free(image);
+	}
+}
+
+/* One layer over an open storage, which it takes, also on failure. */
+static struct image *open_layer(struct storage *storage,
+				const struct door *door,
+				const struct gild_open_options *options,
+				struct gild_error *err)
+{
+	struct image *image = image_new(door->format, storage, options, err);
+
+	if (!image)
+		return NULL;
+	image->guessed = door->guessed;
+	if (!door->may_lead)
+		image->policy.follow = GILD_FOLLOW_NONE;
+	if (image->ops->open(image, err) < 0) {
+		error_prefix(err, "%s: ", image->path);
+		image_free(image);
+		return NULL;
+	}
+	return image;
+}
+
+static struct image *open_path(const char *path,
+			       const struct gild_open_options *options,
+			       struct gild_error *err)
+{
+	unsigned char head[HEAD_LENGTH];
+	struct storage *storage;
+	struct door door;
+
+	if (options->format && !registry_find(options->format))
+		return fail_null(err, GILD_ERR_UNSUPPORTED, 0,
+				 "unknown format \"%s\"", options->format);
+	storage = open_file(path, options, err);
+	if (!storage)
+		return NULL;
+	if (storage_read(storage, head, sizeof(head), 0, err) < 0 ||
+	    door_decide(path, options->format, head, sizeof(head),
+			options->flags, &door, err) < 0) {
+		storage_close(storage);
+		return NULL;
+	}
+	return open_layer(storage, &door, options, err);
+}
+
+bool image_same_file(struct storage *a, struct storage *b)
+{
+	int fd_a = storage_descriptor(a), fd_b = storage_descriptor(b);
+	struct stat sa, sb;
+
+	if (fd_a < 0 || fd_b < 0 || fstat(fd_a, &sa) || fstat(fd_b, &sb))
+		return false;
+	if (S_ISBLK(sa.st_mode) && S_ISBLK(sb.st_mode))
+		return sa.st_rdev == sb.st_rdev;
+	return sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+}
+
+static int refuse_to_lead(const struct image *image, const char *name,
+			  struct gild_error *err)
+{
+	if (image->guessed) {
+		fail(err, GILD_ERR_DENIED, 0,
+		     "%s: names another file (%s), but that it is %s is only "
+		     "a guess", image->path, name, image->ops->name);
+		return error_hint(err, "if it is, say so with -f %s",
+				  image->ops->name);
+	}
+	fail(err, GILD_ERR_DENIED, 0,
+	     "%s: names another file (%s), which may not be opened here",
+	     image->path, name);
+	return error_hint(err, "this was opened as untrusted; allow it "
+			  "if you know where the image comes from");
+}
+
+/* The path of a file that an image names, if its policy lets it be opened. */
+static char *resolve_named(struct image *image, const char *name,
+			   struct gild_error *err)
+{
+	AUTO_FREE char *path = NULL;
+
+	if (image->policy.follow == GILD_FOLLOW_NONE) {
+		refuse_to_lead(image, name, err);
+		return NULL;
+	}
+	path = door_resolve(image->path, name, err);
+	if (!path || door_allows(&image->policy, path, err) < 0)
+		return NULL;
+	return steal_ptr(path);
+}
+
+struct storage *image_open_file(struct image *image, const char *name,
+				struct gild_error *err)
+{
+	struct gild_open_options options = {
+		.flags = image->flags,
+		.cache = image->cache,
+	};
+	AUTO_FREE char *path = resolve_named(image, name, err);
+
+	return path ? open_file(path, &options, err) : NULL;
+}
+
+static const char *backing_format(const struct image *image,
+				  struct gild_error *err)
+{
+	if (image->backing_format)
+		return image->backing_format;
+	if (image->policy.backing_format)
+		return image->policy.backing_format;
+	fail(err, GILD_ERR_DENIED, 0,
+	     "%s: does not record the format of its backing file %s",
+	     image->path, image->backing_name);
+	error_hint(err, "say it with --backing-format FMT (this time) or "
+		   "record it with qemu-img rebase -u -F FMT");
+	return NULL;
+}
+
+/* Has a file been met above in this chain? */
+static int check_loop(const struct image *top, const struct image *image,
+		      struct gild_error *err)
+{
+	for (const struct image *i = top; i; i = i->backing)
+		if (image_same_file(i->storage, image->storage))
+			return fail(err, GILD_ERR_CORRUPT, 0,
+				    "%s: the backing chain leads back to %s",
+				    top->path, i->path);
+	return 0;
+}
+
+static struct image *open_backing(const struct image *top, struct image *image,
+				  struct gild_error *err)
+{
+	struct gild_open_options options = {
+		.format = NULL,
+		.flags = (image->flags | GILD_OPEN_TRUST_GUESS) &
+			 ~(unsigned)(GILD_OPEN_WRITE | GILD_OPEN_REPAIR),
+		.cache = image->cache,
+		.policy = image->policy,
+	};
+	AUTO_FREE char *path = resolve_named(image, image->backing_name, err);
+	struct image *backing;
+
+	if (!path)
+		return NULL;
+	options.format = backing_format(image, err);
+	if (!options.format)
+		return NULL;
+	backing = open_path(path, &options, err);
+	if (!backing)
+		return NULL;
+	backing->depth = image->depth + 1;
+	if (check_loop(top, backing, err) < 0) {
+		image_free(backing);
+		return NULL;
+	}
+	return backing;
+}
+
+static int open_chain(struct image *top, struct gild_error *err)
+{
+	unsigned max = top->policy.max_depth ? top->policy.max_depth :
+					       DEFAULT_MAX_DEPTH;
+
+	if (top->flags & (GILD_OPEN_NO_BACKING | GILD_OPEN_INSPECT))
+		return 0;
+	for (struct image *i = top; i->backing_name; i = i->backing) {
+		if (i->depth >= max)
+			return fail(err, GILD_ERR_RANGE, 0,
+				    "%s: the backing chain is longer than %u",
+				    top->path, max);
+		i->backing = open_backing(top, i, err);
+		if (!i->backing)
+			return error_prefix(err, i == top ? "" :
+					    "%s: in its backing chain: ",
+					    top->path);
+	}
+	return 0;
+}
+
+struct gild_image *gild_open(const char *path,
+			     const struct gild_open_options *options,
+			     struct gild_error *err)
+{
+	static const struct gild_open_options defaults;
+	struct image *image;
+
+	options = options ? options : &defaults;
+	image = open_path(path, options, err);
+	if (image && open_chain(image, err) < 0) {
+		image_free(image);
+		return NULL;
+	}
+	return (struct gild_image *)image;
+}
+
+struct image *image_open_storage(struct storage *storage,
+				 const struct gild_open_options *options,
+				 struct gild_error *err)
+{
+	struct door door = { .may_lead = true, .may_write = true };
+	struct image *image;
+
+	door.format = registry_find(options->format);
+	if (!door.format) {
+		storage_close(storage);
+		return fail_null(err, GILD_ERR_UNSUPPORTED, 0,
+				 "unknown format \"%s\"", options->format);
+	}
+	image = open_layer(storage, &door, options, err);
+	if (image && open_chain(image, err) < 0) {
+		image_free(image);
+		return NULL;
+	}
+	return image;
+}
+
+int gild_close(struct gild_image *handle, struct gild_error *err)
+{
+	struct image *image = image_of(handle);
+	int ret = 0;
+
+	if (image && image->flags & GILD_OPEN_WRITE)
+		ret = image_flush(image, true, err);
+	image_free(image);
+	return ret;
+}
+
+uint64_t gild_size(const struct gild_image *image)
+{
+	return image_of_const(image)->size;
+}
+
+const char *gild_format(const struct gild_image *image)
+{
+	return image_of_const(image)->ops->name;
+}
+
+const char *gild_path(const struct gild_image *image)
+{
+	return image_of_const(image)->path;
+}

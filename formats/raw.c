@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * raw: the disk's bytes are the file's bytes. Holes of the file read as zeros
+ * without being read. A length that is no multiple of 512 is seen rounded up,
+ * the rest as zeros.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/image.h"
+#include "util/bytes.h"
+#include "util/cleanup.h"
+
+#define RAW_SECTOR 512
+
+struct raw {
+	struct image image; /* first */
+	/* The stretch of data that was found last: a file full of data is
+	 * asked once, not for each read. Holes are not remembered, since a
+	 * write fills them. Protected by lock. */
+	pthread_mutex_t lock;
+	uint64_t data_start, data_end;
+};
+
+static struct raw *raw_of(struct image *image)
+{
+	return (struct raw *)image;
+}
+
+static int raw_open(struct image *image, struct gild_error *err)
+{
+	uint64_t size;
+
+	pthread_mutex_init(&raw_of(image)->lock, NULL);
+	if (storage_size(image->storage, &size, err) < 0)
+		return -1;
+	if (size > INT64_MAX - RAW_SECTOR)
+		return fail(err, GILD_ERR_RANGE, 0, "file is too large");
+	image->size = round_up(size, RAW_SECTOR);
+	image->unit = RAW_SECTOR;
+	return 0;
+}
+
+static void raw_close(struct image *image)
+{
+	pthread_mutex_destroy(&raw_of(image)->lock);
+}
+
+static bool is_remembered(struct raw *raw, uint64_t offset, uint64_t *end)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = lock_mutex(&raw->lock);
+
+	(void)held;
+	*end = raw->data_end;
+	return raw->data_start <= offset && offset < raw->data_end;
+}
+
+static void remember(struct raw *raw, uint64_t start, uint64_t end)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = lock_mutex(&raw->lock);
+
+	(void)held;
+	raw->data_start = start;
+	raw->data_end = end;
+}
+
+/* Is there data at offset, and up to where? */
+static int raw_find(struct raw *raw, uint64_t offset, bool *data, uint64_t *end,
+		    struct gild_error *err)
+{
+	struct storage *storage = raw->image.storage;
+	int inside;
+
+	*data = true;
+	if (is_remembered(raw, offset, end))
+		return 0;
+	inside = storage_contains(storage, offset, err);
+	if (inside < 0)
+		return -1;
+	*data = false;
+	*end = raw->image.size;
+	if (!inside)
+		return 0;
+	if (storage_extent(storage, offset, data, end, err) < 0)
+		return -1;
+	if (*data)
+		remember(raw, offset, *end);
+	return 0;
+}
+
+static int raw_map(struct image *image, uint64_t offset, uint64_t length,
+		   struct extent *extent, struct gild_error *err)
+{
+	uint64_t end;
+	bool data;
+
+	if (raw_find(raw_of(image), offset, &data, &end, err) < 0)
+		return -1;
+	if (end <= offset)
+		end = offset + length;
+	*extent = (struct extent){
+		.kind = data ? EXTENT_DATA : EXTENT_ZERO,
+		.writable = image->flags & GILD_OPEN_WRITE,
+		.allocated = true,
+		.length = min_u64(length, end - offset),
+		.storage = image->storage,
+		.host_offset = offset,
+	};
+	return 0;
+}
+
+static int raw_prepare_write(struct image *image, uint64_t offset,
+			     uint64_t length, struct write_plan *plan,
+			     struct gild_error *err)
+{
+	(void)err;
+	*plan = (struct write_plan){
+		.start = offset,
+		.length = length,
+		.storage = image->storage,
+		.host_offset = offset,
+		.in_place = true,
+	};
+	return 0;
+}
+
+static int raw_zero(struct image *image, uint64_t offset, uint64_t length,
+		    unsigned flags, struct gild_error *err)
+{
+	remember(raw_of(image), 0, 0);
+	return storage_zero(image->storage, offset, length,
+			    !(flags & GILD_ZERO_UNMAP), err);
+}
+
+static int raw_discard(struct image *image, uint64_t offset, uint64_t length,
+		       struct gild_error *err)
+{
+	remember(raw_of(image), 0, 0);
+	return storage_discard(image->storage, offset, length, err);
+}
+
+static int raw_resize(struct image *image, uint64_t size,
+		      struct gild_error *err)
+{
+	remember(raw_of(image), 0, 0);
+	if (storage_truncate(image->storage, size, false, err) < 0)
+		return -1;
+	image->size = size;
+	return 0;
+}
+
+static const struct gild_option_help raw_option_help[] = {
+	{ "preallocation", "string", "off",
+	  "Preallocation mode (allowed values: off, falloc, full)" },
+	{ "size", "size", NULL, "Virtual disk size" },
+	{ 0 },
+};
+
+static int write_zeros(struct storage *storage, uint64_t size,
+		       struct gild_error *err)
+{
+	static const unsigned char zeros[1 << 16];
+	uint64_t n;
+
+	for (uint64_t at = 0; at < size; at += n) {
+		n = min_u64(sizeof(zeros), size - at);
+		if (storage_write(storage, zeros, n, at, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int raw_create(struct storage *storage,
+		      const struct gild_create_options *options,
+		      struct gild_error *err)
+{
+	const char *mode = option_get(options->options, options->option_count,
+				      "preallocation");
+	uint64_t size = options->size;
+
+	if (options->backing)
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "a raw image cannot have a backing file");
+	if (size > INT64_MAX - RAW_SECTOR)
+		return fail(err, GILD_ERR_RANGE, 0, "image size is too large");
+	size = round_up(size, RAW_SECTOR);
+	if (!mode || !strcmp(mode, "off"))
+		return storage_truncate(storage, size, false, err);
+	if (!strcmp(mode, "falloc"))
+		return storage_truncate(storage, size, true, err);
+	if (!strcmp(mode, "full"))
+		return write_zeros(storage, size, err);
+	return fail(err, GILD_ERR_INVALID, 0,
+		    "preallocation of a raw image is off, falloc or full, "
+		    "not \"%s\"", mode);
+}
+
+static int raw_measure(uint64_t size, uint64_t allocated_bytes,
+		       const struct gild_option *options, size_t option_count,
+		       struct gild_measurement *result, struct gild_error *err)
+{
+	(void)allocated_bytes;
+	if (option_check(raw_option_help, options, option_count, err) < 0)
+		return -1;
+	result->required = size;
+	result->fully_allocated = size;
+	return 0;
+}
+
+const struct format_ops raw_format = {
+	.name = "raw",
+	.create_help = raw_option_help,
+	.struct_size = sizeof(struct raw),
+	.open = raw_open,
+	.close = raw_close,
+	.map = raw_map,
+	.prepare_write = raw_prepare_write,
+	.zero = raw_zero,
+	.discard = raw_discard,
+	.resize = raw_resize,
+	.create = raw_create,
+	.measure = raw_measure,
+};

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A job's progress and cancellation. Every function takes NULL for "nobody
+ * watches". Any thread may call any of them.
+ */
+#ifndef JOBS_JOB_H
+#define JOBS_JOB_H
+
+#include <stdatomic.h>
+
+#include "util/error.h"
+
+struct gild_job {
+	_Atomic uint64_t done, total;
+	_Atomic bool cancelled;
+};
+
+static inline void job_total(struct gild_job *job, uint64_t bytes)
+{
+	if (job)
+		atomic_store(&job->total, bytes);
+}
+
+static inline void job_step(struct gild_job *job, uint64_t bytes)
+{
+	if (job)
+		atomic_fetch_add(&job->done, bytes);
+}
+
+static inline bool job_is_cancelled(const struct gild_job *job)
+{
+	return job && atomic_load(&job->cancelled);
+}
+
+/* -1 with GILD_ERR_CANCELLED once somebody has asked to stop. */
+static inline int job_check(const struct gild_job *job, struct gild_error *err)
+{
+	if (job_is_cancelled(job))
+		return fail(err, GILD_ERR_CANCELLED, 0, "interrupted");
+	return 0;
+}
+
+#endif
