@@ -100,9 +100,10 @@ static int check_bitmaps(const struct header_area *area,
 			    header->bitmap_count, QCOW2_MAX_BITMAPS);
 	if (size < 24ULL * header->bitmap_count ||
 	    size > QCOW2_MAX_BITMAP_DIRECTORY)
-		return fail(err, GILD_ERR_CORRUPT, 0,
-			    "a bitmap directory of %llu bytes cannot hold %u bitmaps",
-			    (unsigned long long)size, header->bitmap_count);
+		return fail(
+			err, GILD_ERR_CORRUPT, 0,
+			"a bitmap directory of %ju bytes cannot hold %u bitmaps",
+			(uintmax_t)size, header->bitmap_count);
 	return qcow2_header_check_table(header, area->file_length,
 					"bitmap directory",
 					header->bitmap_directory_offset, size,
@@ -134,8 +135,8 @@ static int read_bitmaps(const struct header_area *area,
 }
 
 static int read_crypto(const struct header_area *area,
-		       const struct extension *ext,
-		       struct qcow2_header *header, struct gild_error *err)
+		       const struct extension *ext, struct qcow2_header *header,
+		       struct gild_error *err)
 {
 	if (ext->length != 16 || header->crypt_method != 2) {
 		fail(err, GILD_ERR_CORRUPT, 0,

@@ -8,16 +8,16 @@
 
 #include "formats/qcow2/qcow2.h"
 
-#define QCOW2_FEATURE_NAME_ENTRY 48 /* type, bit, 46 bytes of name */
-#define QCOW2_EXT_HEAD 8            /* type, length */
+#define QCOW2_FEATURE_NAME_ENTRY   48 /* type, bit, 46 bytes of name */
+#define QCOW2_EXT_HEAD		   8 /* type, length */
 #define QCOW2_MAX_BITMAP_DIRECTORY (64ULL << 20)
 
 /* The file's first bytes, as far as the header can reach. */
 struct header_area {
 	const unsigned char *data;
-	uint32_t length;      /* bytes in data */
-	uint32_t start;       /* where extensions start: the header's end */
-	uint32_t limit;       /* where they must end */
+	uint32_t length; /* bytes in data */
+	uint32_t start; /* where extensions start: the header's end */
+	uint32_t limit; /* where they must end */
 	uint64_t file_length; /* rounded up to a whole cluster */
 };
 

@@ -186,10 +186,11 @@ static int check_fits(const struct qcow2_header *header, uint64_t length,
 			    "the backing file's name is longer than %u bytes",
 			    QCOW2_MAX_BACKING_NAME);
 	if (length > 1ULL << header->cluster_bits)
-		return fail(err, GILD_ERR_RANGE, 0,
-			    "the header with its names needs %llu bytes, a cluster has %llu (choose a larger cluster size)",
-			    (unsigned long long)length,
-			    1ULL << header->cluster_bits);
+		return fail(
+			err, GILD_ERR_RANGE, 0,
+			"the header with its names needs %ju bytes, a cluster has %ju (choose a larger cluster size)",
+			(uintmax_t)length,
+			(uintmax_t)1 << header->cluster_bits);
 	return 0;
 }
 

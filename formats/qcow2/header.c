@@ -94,28 +94,29 @@ static int check_cluster_bits(const struct qcow2_header *header,
 		least = QCOW2_EXT_L2_MIN_CLUSTER_BITS;
 	if (header->cluster_bits < least ||
 	    header->cluster_bits > QCOW2_MAX_CLUSTER_BITS)
-		return fail(err, GILD_ERR_UNSUPPORTED, 0,
-			    "cluster size 2^%u is not supported (2^%u to 2^%u bytes are)",
-			    header->cluster_bits, least,
-			    QCOW2_MAX_CLUSTER_BITS);
+		return fail(
+			err, GILD_ERR_UNSUPPORTED, 0,
+			"cluster size 2^%u is not supported (2^%u to 2^%u bytes are)",
+			header->cluster_bits, least, QCOW2_MAX_CLUSTER_BITS);
 	return 0;
 }
 
 static int check_length(const struct qcow2_header *header, uint64_t file_length,
 			struct gild_error *err)
 {
-	uint32_t least = header->version == 2 ? QCOW2_V2_HEADER :
-						QCOW2_V3_HEADER_MIN;
+	uint32_t least = header->version == 2 ? QCOW2_V2_HEADER
+					      : QCOW2_V3_HEADER_MIN;
 
 	if (header->length < least || header->length % 8 ||
 	    header->length > 1U << header->cluster_bits)
-		return fail(err, GILD_ERR_CORRUPT, 0,
-			    "the qcow2 header's length, %u bytes, is impossible",
-			    header->length);
+		return fail(
+			err, GILD_ERR_CORRUPT, 0,
+			"the qcow2 header's length, %u bytes, is impossible",
+			header->length);
 	if (header->length > file_length)
 		return fail(err, GILD_ERR_CORRUPT, 0,
-			    "the file ends inside the qcow2 header, at %llu",
-			    (unsigned long long)file_length);
+			    "the file ends inside the qcow2 header, at %ju",
+			    (uintmax_t)file_length);
 	return 0;
 }
 
@@ -139,7 +140,8 @@ static int decode(const struct qcow2_disk_header *disk, uint64_t file_length,
 static int refuse_unknown(const struct header_area *area,
 			  struct qcow2_header *header, struct gild_error *err)
 {
-	uint64_t unknown = header->incompatible & ~(uint64_t)QCOW2_INCOMPAT_KNOWN;
+	uint64_t unknown = header->incompatible &
+			   ~(uint64_t)QCOW2_INCOMPAT_KNOWN;
 	char name[QCOW2_FEATURE_NAME_ENTRY], list[320];
 	size_t used = 0;
 
@@ -171,13 +173,15 @@ static int check_compression(const struct qcow2_header *header,
 	bool bit = header->incompatible & QCOW2_INCOMPAT_COMPRESSION;
 
 	if (header->compression > QCOW2_COMPRESSION_ZSTD)
-		return fail(err, GILD_ERR_UNSUPPORTED, 0,
-			    "compression type %u is not supported (0 zlib and 1 zstd are)",
-			    header->compression);
+		return fail(
+			err, GILD_ERR_UNSUPPORTED, 0,
+			"compression type %u is not supported (0 zlib and 1 zstd are)",
+			header->compression);
 	if (bit != (header->compression != QCOW2_COMPRESSION_ZLIB))
-		return fail(err, GILD_ERR_CORRUPT, 0,
-			    "compression type %u contradicts the header's feature bit",
-			    header->compression);
+		return fail(
+			err, GILD_ERR_CORRUPT, 0,
+			"compression type %u contradicts the header's feature bit",
+			header->compression);
 	return 0;
 }
 
@@ -189,8 +193,9 @@ static int check_crypt(const struct qcow2_header *header,
 			    "encryption method %u is not known",
 			    header->crypt_method);
 	if (header->crypt_method == 2 && !header->has_crypto)
-		return fail(err, GILD_ERR_CORRUPT, 0,
-			    "the image is encrypted with LUKS, but the header does not say where its keys are");
+		return fail(
+			err, GILD_ERR_CORRUPT, 0,
+			"the image is encrypted with LUKS, but the header does not say where its keys are");
 	return 0;
 }
 
@@ -199,9 +204,10 @@ int qcow2_header_check_crypt(const struct qcow2_header *header,
 {
 	if (header->crypt_method == 0)
 		return 0;
-	return fail(err, GILD_ERR_UNSUPPORTED, 0,
-		    "the image is encrypted (%s): reading and writing it is not supported",
-		    header->crypt_method == 1 ? "AES" : "LUKS");
+	return fail(
+		err, GILD_ERR_UNSUPPORTED, 0,
+		"the image is encrypted (%s): reading and writing it is not supported",
+		header->crypt_method == 1 ? "AES" : "LUKS");
 }
 
 static int check_features(struct qcow2_header *header, struct gild_error *err)
@@ -209,20 +215,23 @@ static int check_features(struct qcow2_header *header, struct gild_error *err)
 	if (check_compression(header, err) < 0 || check_crypt(header, err) < 0)
 		return -1;
 	if (header->refcount_order > 6)
-		return fail(err, GILD_ERR_CORRUPT, 0,
-			    "refcounts of 2^%u bits are impossible (1 to 64 are)",
-			    header->refcount_order);
+		return fail(
+			err, GILD_ERR_CORRUPT, 0,
+			"refcounts of 2^%u bits are impossible (1 to 64 are)",
+			header->refcount_order);
 	if (header->autoclear & QCOW2_AUTOCLEAR_BITMAPS && !header->has_bitmaps)
-		return fail(err, GILD_ERR_CORRUPT, 0,
-			    "the header says that there are bitmaps, but not where");
+		return fail(
+			err, GILD_ERR_CORRUPT, 0,
+			"the header says that there are bitmaps, but not where");
 	/* Set by something that did not know about data files: it means
 	 * nothing, and is gone when the header is written again. */
 	if (!(header->incompatible & QCOW2_INCOMPAT_DATA_FILE))
 		header->autoclear &= ~(uint64_t)QCOW2_AUTOCLEAR_RAW_DATA;
 	if (header->autoclear & QCOW2_AUTOCLEAR_RAW_DATA &&
 	    header->backing_name)
-		return fail(err, GILD_ERR_CORRUPT, 0,
-			    "a raw external data file and a backing file exclude each other");
+		return fail(
+			err, GILD_ERR_CORRUPT, 0,
+			"a raw external data file and a backing file exclude each other");
 	return 0;
 }
 
@@ -238,14 +247,13 @@ int qcow2_header_check_table(const struct qcow2_header *header,
 
 	if (offset == 0 || !is_aligned(offset, cluster_size))
 		fail(err, GILD_ERR_CORRUPT, 0,
-		     "the %s stands at 0x%llx, not on a cluster boundary", what,
-		     (unsigned long long)offset);
+		     "the %s stands at 0x%jx, not on a cluster boundary", what,
+		     (uintmax_t)offset);
 	else if (!range_within(offset, bytes, end))
 		fail(err, GILD_ERR_CORRUPT, 0,
-		     "the %s at 0x%llx, %llu bytes long, ends beyond the file's %llu",
-		     what, (unsigned long long)offset,
-		     (unsigned long long)bytes,
-		     (unsigned long long)file_length);
+		     "the %s at 0x%jx, %ju bytes long, ends beyond the file's %ju",
+		     what, (uintmax_t)offset, (uintmax_t)bytes,
+		     (uintmax_t)file_length);
 	else
 		return 0;
 	return error_at(err, offset);
@@ -269,17 +277,17 @@ static int check_l1(const struct qcow2_header *header, uint64_t file_length,
 
 	if (header->size > QCOW2_MAX_SIZE)
 		return fail(err, GILD_ERR_RANGE, 0,
-			    "a disk of %llu bytes is larger than qcow2 can hold",
-			    (unsigned long long)header->size);
+			    "a disk of %ju bytes is larger than qcow2 can hold",
+			    (uintmax_t)header->size);
 	if (bytes > QCOW2_MAX_L1_BYTES)
 		return fail(err, GILD_ERR_RANGE, 0,
 			    "an L1 table of %u entries is larger than 32 MiB",
 			    header->l1_entries);
 	if (header->l1_entries < l1_entries_for(header))
-		return fail(err, GILD_ERR_CORRUPT, 0,
-			    "an L1 table of %u entries is too small for a disk of %llu bytes",
-			    header->l1_entries,
-			    (unsigned long long)header->size);
+		return fail(
+			err, GILD_ERR_CORRUPT, 0,
+			"an L1 table of %u entries is too small for a disk of %ju bytes",
+			header->l1_entries, (uintmax_t)header->size);
 	if (bytes == 0)
 		return 0;
 	return qcow2_header_check_table(header, file_length, "L1 table",
@@ -310,9 +318,10 @@ static int check_reftable(const struct qcow2_header *header,
 		return fail(err, GILD_ERR_CORRUPT, 0,
 			    "the image has no refcount table");
 	if (bytes > QCOW2_MAX_REFTABLE_BYTES)
-		return fail(err, GILD_ERR_RANGE, 0,
-			    "a refcount table of %u clusters is larger than 8 MiB",
-			    header->reftable_clusters);
+		return fail(
+			err, GILD_ERR_RANGE, 0,
+			"a refcount table of %u clusters is larger than 8 MiB",
+			header->reftable_clusters);
 	return qcow2_header_check_table(header, file_length, "refcount table",
 					header->reftable_offset, bytes, err);
 }
@@ -331,14 +340,15 @@ static int check_backing(const struct qcow2_disk_header *disk,
 	if (offset == 0)
 		return 0;
 	if (length == 0 || length > QCOW2_MAX_BACKING_NAME)
-		return fail(err, GILD_ERR_CORRUPT, 0,
-			    "a backing file name of %u bytes is impossible (1 to %u are)",
-			    length, QCOW2_MAX_BACKING_NAME);
+		return fail(
+			err, GILD_ERR_CORRUPT, 0,
+			"a backing file name of %u bytes is impossible (1 to %u are)",
+			length, QCOW2_MAX_BACKING_NAME);
 	if (offset < header->length ||
 	    !range_within(offset, length, area->limit)) {
 		fail(err, GILD_ERR_CORRUPT, 0,
-		     "the backing file's name, at 0x%llx, is not within the header's cluster",
-		     (unsigned long long)offset);
+		     "the backing file's name, at 0x%jx, is not within the header's cluster",
+		     (uintmax_t)offset);
 		return error_at(err, 8);
 	}
 	area->limit = (uint32_t)offset;
