@@ -54,8 +54,9 @@ struct storage_ops {
 	/* All completed writes are durable afterwards. May be NULL. */
 	int (*flush)(struct storage *storage, struct gild_error *err);
 
-	/* Set the length; new bytes read as zeros. allocate: reserve the space
-	 * now. May be NULL: GILD_ERR_UNSUPPORTED. */
+	/* Set the length; new bytes read as zeros. allocate: reserve their
+	 * space now; returns 1 where the host cannot (then nothing was done).
+	 * May be NULL: GILD_ERR_UNSUPPORTED. */
 	int (*truncate)(struct storage *storage, uint64_t size, bool allocate,
 			struct gild_error *err);
 
@@ -67,8 +68,8 @@ struct storage_ops {
 	int (*allocated)(struct storage *storage, uint64_t *bytes,
 			 struct gild_error *err);
 
-	/* Is there data at offset? *data and where that changes (*end, at most
-	 * the size). May be NULL: all is data. */
+	/* Is there data at offset, which lies within the storage? *data and
+	 * where that changes (*end > offset). May be NULL: all is data. */
 	int (*extent)(struct storage *storage, uint64_t offset, bool *data,
 		      uint64_t *end, struct gild_error *err);
 
@@ -107,12 +108,18 @@ int storage_zero(struct storage *storage, uint64_t offset, uint64_t length,
 int storage_discard(struct storage *storage, uint64_t offset, uint64_t length,
 		    struct gild_error *err);
 int storage_flush(struct storage *storage, struct gild_error *err);
+
+/* Set the length; allocate: space for what is new is there on return, if need
+ * be by writing zeros. */
 int storage_truncate(struct storage *storage, uint64_t size, bool allocate,
 		     struct gild_error *err);
 int storage_size(struct storage *storage, uint64_t *size,
 		 struct gild_error *err);
 int storage_allocated(struct storage *storage, uint64_t *bytes,
 		      struct gild_error *err);
+
+/* Is there data at offset, and up to where (*end > offset) is that so? Beyond
+ * the end of the storage there is none, up to UINT64_MAX. */
 int storage_extent(struct storage *storage, uint64_t offset, bool *data,
 		   uint64_t *end, struct gild_error *err);
 int storage_descriptor(struct storage *storage);
