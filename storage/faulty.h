@@ -26,9 +26,10 @@ struct faulty_event {
 	unsigned char *data; /* FAULTY_WRITE: length bytes; owned by the log */
 };
 
-/* When to fail: the nth call (from 1; 0: never) of those whose bit is set in
- * ops (1 << FAULTY_WRITE ...), with this errno; from then on all of them if
- * sticky. torn: a failing write still stores its first torn bytes. */
+/* When to fail: the nth call (from 1; 0: never), counted since the plan was
+ * set, of those whose bit is set in ops (1 << FAULTY_WRITE ...), with this
+ * errno; from then on all of them if sticky. torn: a failing write still stores
+ * (and logs) its first torn bytes; other failing calls do nothing. */
 struct faulty_plan {
 	uint64_t nth;
 	unsigned ops;
@@ -37,16 +38,20 @@ struct faulty_plan {
 	size_t torn;
 };
 
-/* An empty disk in memory, or a copy of length bytes of content. */
+/* An empty disk in memory, or a copy of length bytes of content. It grows to
+ * 1 GiB at most. Threads: as any storage; the functions below are for one
+ * thread while no other uses it. */
 struct storage *faulty_new(const void *content, uint64_t length,
 			   struct gild_error *err);
 
 void faulty_set_plan(struct storage *storage, const struct faulty_plan *plan);
 
-/* Calls seen so far that a plan with these ops would have counted. */
+/* Calls since creation or the last faulty_set_plan that a plan with these ops
+ * counts, failed ones included. */
 uint64_t faulty_calls(struct storage *storage, unsigned ops);
 
-/* The log since creation or the last faulty_clear_log. */
+/* The log since creation or the last faulty_clear_log; lives until the next
+ * call that changes the storage. */
 const struct faulty_event *faulty_log(struct storage *storage, size_t *count);
 void faulty_clear_log(struct storage *storage);
 
@@ -54,7 +59,8 @@ void faulty_clear_log(struct storage *storage);
 const void *faulty_content(struct storage *storage, uint64_t *length);
 
 /* Replay one event on a plain buffer that *content (realloc'ed) holds; for a
- * torn write pass a smaller length. -1: out of memory. */
+ * torn write or zero pass a smaller limit than its length (SIZE_MAX: all of
+ * it). A discard leaves zeros. -1: out of memory. */
 int faulty_apply(const struct faulty_event *event, size_t limit,
 		 unsigned char **content, uint64_t *length);
 

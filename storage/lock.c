@@ -238,10 +238,12 @@ static int say_busy(int fd, const char *path, off_t byte, bool writer,
 		     path, permission_names[byte - USES_BYTE]);
 	if (!err)
 		return -1;
-	if (find_holder(fd, byte, &holder))
-		return error_hint(err, "process %s (%s) holds it; %s",
-				  holder.pid, holder.command, way_out);
-	return error_hint(err, "another process holds it; %s", way_out);
+	if (!find_holder(fd, byte, &holder))
+		return error_hint(err, "another process holds it; %s", way_out);
+	if (strtol(holder.pid, NULL, 10) == getpid())
+		return error_hint(err, "it is open already in this process");
+	return error_hint(err, "process %s (%s) holds it; %s", holder.pid,
+			  holder.command, way_out);
 }
 
 static int lock_failed(const char *path, int eno, struct gild_error *err)

@@ -12,7 +12,12 @@
  * regular file that is replaced keeps owner, mode and extended attributes; its
  * successor is synced before the rename. Symbolic links are resolved first.
  * Devices, pipes, files with several links, or in a folder that cannot be
- * written, are written in place.
+ * written, or whose owner or attributes cannot be given to a successor, are
+ * written in place: a regular file is then empty when begin returns.
+ *
+ * What exists is locked as a writer locks it until publish or abandon, so that
+ * nothing is replaced or emptied while a VM, or an image open in this process,
+ * uses it (GILD_ERR_BUSY).
  *
  * Threads: the caller serialises.
  */
@@ -25,11 +30,14 @@ enum {
 	NEWFILE_NEW_ONLY = 1 << 0, /* an existing name is an error (EEXIST) */
 	NEWFILE_SYNC = 1 << 1,     /* durable when publish returns */
 	NEWFILE_PRIVATE = 1 << 2,  /* mode 0600 */
+	NEWFILE_NAMED = 1 << 3,    /* do without unnamed files, as some file
+				    * systems have to (for tests) */
 };
 
 struct newfile {
-	int fd;            /* read and write; owned */
-	int folder_fd;     /* of the final name; owned */
+	int fd;            /* read and write (a pipe: write); owned */
+	int folder_fd;     /* of the final name; owned; -1 in place */
+	int old_fd;        /* the file to replace, for its lock; owned; or -1 */
 	char *path;        /* as the caller gave it, for messages */
 	char *name;        /* final name within the folder, links resolved */
 	char *temporary;   /* temporary name, or NULL: unnamed */
@@ -39,6 +47,7 @@ struct newfile {
 	bool replaces;     /* a regular file of that name existed at the start */
 };
 
+/* On failure everything is freed already. */
 int newfile_begin(struct newfile *file, const char *path, unsigned flags,
 		  struct gild_error *err);
 
