@@ -102,6 +102,22 @@ static void link_slice(struct qcow2_cache *cache, struct qcow2_slice *slice,
 	atomic_store(&slice->used, true);
 }
 
+void qcow2_cache_forget(struct qcow2_cache *cache, uint64_t offset,
+			uint64_t length)
+{
+	struct qcow2_slice *slice;
+
+	for (uint64_t at = offset; at < offset + length;
+	     at += cache->slice_size) {
+		slice = qcow2_cache_find(cache, at);
+		if (!slice)
+			continue;
+		cache->dirty -= slice->dirty;
+		slice->dirty = false;
+		unlink_slice(cache, slice);
+	}
+}
+
 /* A clean slice that was not used lately; there is one, see make_room(). */
 static struct qcow2_slice *evict(struct qcow2_cache *cache)
 {

@@ -206,6 +206,10 @@ int qcow2_info(struct image *image, struct gild_info *info,
 int qcow2_check(struct image *image, unsigned fix,
 		struct gild_check_result *result, struct gild_error *err);
 
+/* An image marked dirty becomes fit for writing: its counts are put right from
+ * the tables, and the mark is cleared. check-repair.c */
+int qcow2_check_repair_dirty(struct qcow2 *q, struct gild_error *err);
+
 /* --- codec.c: compressed clusters; no state, many threads at once -------- */
 
 /* Compress length bytes into target (room target_size). Deflate with a 4 KiB
@@ -244,6 +248,9 @@ struct qcow2_slice *qcow2_cache_load(struct qcow2 *q,
 				     struct qcow2_cache *cache,
 				     uint64_t offset, struct gild_error *err);
 void qcow2_cache_dirty(struct qcow2_cache *cache, struct qcow2_slice *slice);
+/* The range is about to become a new table: what was cached of it is stale. */
+void qcow2_cache_forget(struct qcow2_cache *cache, uint64_t offset,
+			uint64_t length);
 /* Hand dirty slices to the storage in order of offset. */
 int qcow2_cache_write(struct qcow2 *q, struct qcow2_cache *cache,
 		      struct gild_error *err);
@@ -270,6 +277,20 @@ int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count,
 int qcow2_refcount_add(struct qcow2 *q, uint64_t cluster, uint64_t count,
 		       int change, struct gild_error *err);
 
+/* From cluster on, within what one slice counts: *busy clusters are in use,
+ * then up to want are *free. *counted = false where no block counts them. */
+int qcow2_refcount_scan(struct qcow2 *q, uint64_t cluster, uint64_t want,
+			bool *counted, uint64_t *busy, uint64_t *free,
+			struct gild_error *err);
+
+/* --- refblock.c: more room for counts; lock held exclusively -------------- */
+
+/* Make the refcount block that counts cluster, at host cluster place, which
+ * is free, and counted by that very block or by another one. May move the
+ * refcount table, then place and what follows are used for that. */
+int qcow2_refblock_new(struct qcow2 *q, uint64_t cluster, uint64_t place,
+		       struct gild_error *err);
+
 /* --- alloc.c: host clusters; lock held exclusively ----------------------- */
 
 /* Up to want clusters in a row, counted once each; *got > 0 of them. */
@@ -286,12 +307,14 @@ void qcow2_alloc_undo(struct qcow2 *q, uint64_t offset, uint64_t length);
 
 /* --- freed.c: clusters on their way to be free; lock held exclusively ---- */
 
-int qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t length,
-		     bool punch, struct gild_error *err);
+/* Whole clusters that the range touches lose one reference. Where memory runs
+ * out they leak. */
+void qcow2_free_later(struct qcow2 *q, uint64_t offset, uint64_t length,
+		      bool punch);
 /* All of them are unlinked on the disk now. */
 void qcow2_freed_unlinked(struct qcow2 *q);
-/* Free those that nobody can be using any more. */
-int qcow2_freed_release(struct qcow2 *q, struct gild_error *err);
+/* Free those that nobody can be using any more (closing: nobody can). */
+int qcow2_freed_release(struct qcow2 *q, bool closing, struct gild_error *err);
 
 /* --- guard.c ------------------------------------------------------------- */
 
@@ -334,6 +357,9 @@ struct qcow2_slice *qcow2_l2_for_write(struct qcow2 *q, uint64_t guest,
 /* Bring everything to the disk in order. Lock held exclusively, or shared
  * with flushing. writeback.c */
 int qcow2_writeback(struct qcow2 *q, bool closing, struct gild_error *err);
+/* What was handed to the storages is durable, unless nobody can see the file
+ * yet. */
+int qcow2_barrier(struct qcow2 *q, struct gild_error *err);
 /* Before the first change: autoclear bits, dirty mark. Lock held exclusively. */
 int qcow2_begin_changes(struct qcow2 *q, struct gild_error *err);
 

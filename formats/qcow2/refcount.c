@@ -104,6 +104,32 @@ int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count,
 	return 0;
 }
 
+int qcow2_refcount_scan(struct qcow2 *q, uint64_t cluster, uint64_t want,
+			bool *counted, uint64_t *busy, uint64_t *free,
+			struct gild_error *err)
+{
+	uint64_t first = cluster % slice_counts(q), i = first;
+	uint32_t order = q->header.refcount_order;
+	struct qcow2_slice *slice;
+
+	*busy = *free = 0;
+	if (load_slice(q, cluster, &slice, err) < 0)
+		return -1;
+	*counted = slice;
+	if (!slice)
+		return 0;
+	while (i < slice_counts(q) &&
+	       qcow2_refcount_decode(slice->data, order, i))
+		i++;
+	*busy = i - first;
+	while (i < slice_counts(q) && *free < want &&
+	       !qcow2_refcount_decode(slice->data, order, i)) {
+		i++;
+		*free += 1;
+	}
+	return 0;
+}
+
 static int bad_change(uint64_t cluster, uint64_t count, int change,
 		      struct gild_error *err)
 {
@@ -112,6 +138,16 @@ static int bad_change(uint64_t cluster, uint64_t count, int change,
 	     (unsigned long long)cluster, change > 0 ? "up" : "down",
 	     (unsigned long long)count);
 	return error_hint(err, "gild check -r all puts reference counts right");
+}
+
+static void became_free(struct qcow2 *q, uint64_t cluster)
+{
+	if (cluster < q->free_hint)
+		q->free_hint = cluster;
+	/* Nothing more may be packed behind what was the last compressed
+	 * cluster's end. */
+	if (q->packed_end && (q->packed_end - 1) >> q->cluster_bits == cluster)
+		q->packed_end = 0;
 }
 
 /* Change the counts of one slice; *n of them lie in it. */
@@ -136,8 +172,8 @@ static int change_slice(struct qcow2 *q, uint64_t cluster, uint64_t *n,
 		qcow2_refcount_encode(slice->data, order, first + i,
 				      change > 0 ? count + 1 : count - 1);
 		qcow2_cache_dirty(&q->ref_cache, slice);
-		if (change < 0 && count == 1 && cluster + i < q->free_hint)
-			q->free_hint = cluster + i;
+		if (change < 0 && count == 1)
+			became_free(q, cluster + i);
 	}
 	return 0;
 }

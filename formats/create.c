@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Making an empty image: the format writes it into a file that nobody can see
+ * yet (storage/newfile.h), which then gets its name.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/create.h"
+#include "storage/lock.h"
+#include "util/cleanup.h"
+
+/* Is somebody using the file that the new one is to replace? */
+static int check_unused(const struct newfile *file, struct gild_error *err)
+{
+	AUTO_CLOSE int fd = -1;
+
+	if (file->is_device || (!file->in_place && !file->replaces))
+		return 0;
+	if (file->in_place)
+		return lock_take(file->fd, file->path, LOCK_WRITER_USES,
+				 LOCK_WRITER_DENIES, err);
+	fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return 0; /* may not be read, but may be replaced */
+	return lock_take(fd, file->path, LOCK_WRITER_USES, LOCK_WRITER_DENIES,
+			 err);
+}
+
+int create_begin(struct newfile *file, const char *path, unsigned flags,
+		 struct gild_error *err)
+{
+	if (newfile_begin(file, path, flags, err) < 0)
+		return -1;
+	if (check_unused(file, err) < 0) {
+		newfile_abandon(file);
+		return -1;
+	}
+	return 0;
+}
+
+struct storage *create_storage(const struct newfile *file, unsigned flags,
+			       struct gild_error *err)
+{
+	int fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
+
+	if (fd < 0)
+		return fail_null(err, GILD_ERR_IO, errno, "%s: duplicating "
+				 "its descriptor", file->path);
+	return storage_file_from_fd(fd, file->path, flags, err);
+}
+
+/* The size, where it is the backing file's to give; and is that there? */
+static int ask_backing(const char *path, struct gild_create_options *options,
+		       struct gild_error *err)
+{
+	struct gild_open_options open_options = {
+		.format = options->backing_format,
+		.flags = GILD_OPEN_INSPECT,
+		.policy = options->policy,
+	};
+	AUTO_FREE char *resolved = NULL;
+	struct gild_image *backing;
+
+	if (!options->backing || options->flags & GILD_CREATE_UNCHECKED)
+		return 0;
+	resolved = door_resolve(path, options->backing, err);
+	if (!resolved)
+		return -1;
+	backing = gild_open(resolved, &open_options, err);
+	if (!backing)
+		return error_prefix(err, "backing file: ");
+	if (options->size == GILD_SIZE_FROM_BACKING)
+		options->size = gild_size(backing);
+	return gild_close(backing, err);
+}
+
+static int check_options(const struct format_ops *ops,
+			 const struct gild_create_options *options,
+			 struct gild_error *err)
+{
+	if (!ops->create)
+		return fail(err, GILD_ERR_UNSUPPORTED, 0,
+			    "images of format %s cannot be made", ops->name);
+	if (options->backing && !options->backing_format) {
+		fail(err, GILD_ERR_INVALID, 0,
+		     "backing file %s needs its format named",
+		     options->backing);
+		return error_hint(err, "name it with -F qcow2 or -F raw");
+	}
+	if (options->backing_format && !registry_find(options->backing_format))
+		return fail(err, GILD_ERR_UNSUPPORTED, 0,
+			    "unknown format \"%s\" of the backing file",
+			    options->backing_format);
+	return option_check(ops->create_help, options->options,
+			    options->option_count, err);
+}
+
+int create_prepare(const char *path, const struct format_ops *ops,
+		   struct gild_create_options *options, struct gild_error *err)
+{
+	if (check_options(ops, options, err) < 0 ||
+	    ask_backing(path, options, err) < 0)
+		return -1;
+	if (options->size == GILD_SIZE_FROM_BACKING)
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "%s: an image needs a size", path);
+	return 0;
+}
+
+static int create_in(const struct newfile *file, const struct format_ops *ops,
+		     const struct gild_create_options *options,
+		     struct gild_error *err)
+{
+	struct storage *storage = create_storage(file, STORAGE_WRITE, err);
+	int ret;
+
+	if (!storage)
+		return -1;
+	ret = ops->create(storage, options, err);
+	storage_close(storage);
+	return ret;
+}
+
+int gild_create(const char *path, const struct gild_create_options *given,
+		struct gild_error *err)
+{
+	struct gild_create_options options = *given;
+	const struct format_ops *ops;
+	struct newfile file;
+	unsigned flags = 0;
+
+	ops = registry_find(options.format ? options.format : "raw");
+	if (!ops)
+		return fail(err, GILD_ERR_UNSUPPORTED, 0,
+			    "unknown format \"%s\"", options.format);
+	if (options.flags & GILD_CREATE_NEW_ONLY)
+		flags |= NEWFILE_NEW_ONLY;
+	if (options.flags & GILD_CREATE_SYNC)
+		flags |= NEWFILE_SYNC;
+	if (create_prepare(path, ops, &options, err) < 0 ||
+	    create_begin(&file, path, flags, err) < 0)
+		return -1;
+	if (create_in(&file, ops, &options, err) < 0) {
+		newfile_abandon(&file);
+		return error_prefix(err, "%s: ", path);
+	}
+	return newfile_publish(&file, err);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The steps of making an image, for those that then go on to fill it. */
+#ifndef FORMATS_CREATE_H
+#define FORMATS_CREATE_H
+
+#include <fcntl.h>
+
+#include "formats/image.h"
+#include "storage/newfile.h"
+
+/* Judge the options, and ask the backing file for the size. path: of the
+ * image, against which a relative backing name is resolved. */
+int create_prepare(const char *path, const struct format_ops *ops,
+		   struct gild_create_options *options,
+		   struct gild_error *err);
+
+/* newfile_begin, and refuse to replace what another process is using. */
+int create_begin(struct newfile *file, const char *path, unsigned flags,
+		 struct gild_error *err);
+
+/* A storage over the file, for a format to write to; the caller closes it. */
+struct storage *create_storage(const struct newfile *file, unsigned flags,
+			       struct gild_error *err);
+
+#endif

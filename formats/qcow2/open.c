@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Opening and closing, and the driver's table. What the header says has been
+ * judged by header.c; here it becomes a struct qcow2.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/qcow2/qcow2.h"
+#include "util/bytes.h"
+
+#define SLICE_SIZE 4096U
+#define L2_CACHE_BUDGET (16ULL << 20)
+#define REF_CACHE_BUDGET (2ULL << 20)
+
+static bool qcow2_probe(const unsigned char *head, size_t length)
+{
+	return length >= 8 && load_be32(head) == QCOW2_MAGIC &&
+	       load_be32(head + 4) >= 2;
+}
+
+static void set_geometry(struct qcow2 *q)
+{
+	const struct qcow2_header *h = &q->header;
+	uint32_t slice;
+
+	q->cluster_bits = h->cluster_bits;
+	q->cluster_size = 1U << h->cluster_bits;
+	q->extended_l2 = h->incompatible & QCOW2_INCOMPAT_EXTENDED_L2;
+	q->entry_size = q->extended_l2 ? 16 : 8;
+	q->l2_entries = q->cluster_size / q->entry_size;
+	slice = q->cluster_size < SLICE_SIZE ? q->cluster_size : SLICE_SIZE;
+	q->l2_slice_entries = slice / q->entry_size;
+	q->subcluster_size = q->extended_l2 ?
+			     q->cluster_size / QCOW2_SUBCLUSTERS :
+			     q->cluster_size;
+	q->refcount_bits = 1U << h->refcount_order;
+	q->refblock_entries = q->cluster_size * 8ULL / q->refcount_bits;
+	q->refcount_max = UINT64_MAX >> (64 - q->refcount_bits);
+	q->raw_data = h->incompatible & QCOW2_INCOMPAT_DATA_FILE &&
+		      h->autoclear & QCOW2_AUTOCLEAR_RAW_DATA;
+}
+
+static int set_image(struct qcow2 *q, struct gild_error *err)
+{
+	struct image *image = &q->image;
+	const struct qcow2_header *h = &q->header;
+
+	image->size = h->size;
+	image->unit = q->subcluster_size;
+	image->cluster_size = q->cluster_size;
+	if (h->backing_name) {
+		image->backing_name = strdup(h->backing_name);
+		if (!image->backing_name)
+			return fail_nomem(err);
+	}
+	if (h->backing_format) {
+		image->backing_format = strdup(h->backing_format);
+		if (!image->backing_format)
+			return fail_nomem(err);
+	}
+	return 0;
+}
+
+static int check_usable(const struct qcow2 *q, struct gild_error *err)
+{
+	unsigned flags = q->image.flags;
+
+	if (flags & GILD_OPEN_INSPECT)
+		return 0;
+	if (q->header.crypt_method)
+		return fail(err, GILD_ERR_UNSUPPORTED, 0,
+			    "encrypted images (%s) cannot be read yet",
+			    q->header.crypt_method == 1 ? "AES" : "LUKS");
+	if (!(flags & GILD_OPEN_WRITE) || flags & GILD_OPEN_REPAIR)
+		return 0;
+	if (q->header.incompatible & QCOW2_INCOMPAT_CORRUPT) {
+		fail(err, GILD_ERR_CORRUPT, 0,
+		     "is marked corrupt and cannot be written");
+		return error_hint(err, "gild check -r all repairs it");
+	}
+	return 0;
+}
+
+static int open_data_file(struct qcow2 *q, struct gild_error *err)
+{
+	q->data = q->image.storage;
+	if (!(q->header.incompatible & QCOW2_INCOMPAT_DATA_FILE) ||
+	    q->image.flags & GILD_OPEN_INSPECT)
+		return 0;
+	if (!q->header.data_file)
+		return fail(err, GILD_ERR_CORRUPT, 0,
+			    "has a data file but does not name it");
+	q->data = image_open_file(&q->image, q->header.data_file, err);
+	return q->data ? 0 : -1;
+}
+
+static int read_tables(struct qcow2 *q, struct gild_error *err)
+{
+	uint32_t entries = q->header.reftable_clusters *
+			   (q->cluster_size / 8);
+
+	if (qcow2_table_read(q, &q->l1, q->header.l1_offset,
+			     q->header.l1_entries, err) < 0)
+		return error_prefix(err, "L1 table: ");
+	if (!(q->image.flags & GILD_OPEN_WRITE))
+		return 0;
+	if (qcow2_table_read(q, &q->reftable, q->header.reftable_offset,
+			     entries, err) < 0)
+		return error_prefix(err, "refcount table: ");
+	return 0;
+}
+
+static int init_caches(struct qcow2 *q, struct gild_error *err)
+{
+	uint32_t slice = q->l2_slice_entries * q->entry_size;
+
+	if (qcow2_cache_init(&q->l2_cache, slice, L2_CACHE_BUDGET, err) < 0)
+		return -1;
+	return qcow2_cache_init(&q->ref_cache, slice, REF_CACHE_BUDGET, err);
+}
+
+/* A writer was killed: the counts are not to be relied on. */
+static int repair_if_dirty(struct qcow2 *q, struct gild_error *err)
+{
+	if (!(q->header.incompatible & QCOW2_INCOMPAT_DIRTY) ||
+	    !(q->image.flags & GILD_OPEN_WRITE) ||
+	    q->image.flags & GILD_OPEN_REPAIR)
+		return 0;
+	return qcow2_check_repair_dirty(q, err);
+}
+
+static int qcow2_open(struct image *image, struct gild_error *err)
+{
+	struct qcow2 *q = qcow2_of(image);
+
+	pthread_mutex_init(&q->flushing, NULL);
+	pthread_rwlock_init(&q->lock, NULL);
+	if (qcow2_header_read(image->storage, &q->header, err) < 0)
+		return -1;
+	set_geometry(q);
+	if (set_image(q, err) < 0 || check_usable(q, err) < 0 ||
+	    open_data_file(q, err) < 0)
+		return -1;
+	if (image->flags & GILD_OPEN_INSPECT)
+		return 0;
+	if (read_tables(q, err) < 0 || init_caches(q, err) < 0)
+		return -1;
+	return repair_if_dirty(q, err);
+}
+
+static void qcow2_close(struct image *image)
+{
+	struct qcow2 *q = qcow2_of(image);
+
+	if (q->data != image->storage)
+		storage_close(q->data);
+	qcow2_cache_free(&q->l2_cache);
+	qcow2_cache_free(&q->ref_cache);
+	qcow2_guard_free(&q->guard);
+	free(q->l1.entries);
+	free(q->reftable.entries);
+	free(q->freed);
+	qcow2_header_free(&q->header);
+	pthread_mutex_destroy(&q->flushing);
+	pthread_rwlock_destroy(&q->lock);
+}
+
+int qcow2_reload(struct qcow2 *q, struct gild_error *err)
+{
+	qcow2_cache_drop(&q->l2_cache);
+	qcow2_cache_drop(&q->ref_cache);
+	qcow2_guard_free(&q->guard);
+	q->freed_count = 0;
+	q->free_hint = q->packed_end = 0;
+	q->prepared = false;
+	return read_tables(q, err);
+}
+
+static long qcow2_compress_cluster(struct image *image, const void *source,
+				   size_t length, void *target,
+				   size_t target_size, struct gild_error *err)
+{
+	const struct qcow2 *q = qcow2_of(image);
+	unsigned char *padded;
+	long ret;
+
+	if (length == q->cluster_size)
+		return qcow2_compress(q->header.compression, q->level, source,
+				      length, target, target_size, err);
+	/* The last cluster of the disk is stored whole all the same. */
+	padded = calloc(1, q->cluster_size);
+	if (!padded)
+		return fail_nomem(err);
+	memcpy(padded, source, length);
+	ret = qcow2_compress(q->header.compression, q->level, padded,
+			     q->cluster_size, target, target_size, err);
+	free(padded);
+	return ret;
+}
+
+const struct format_ops qcow2_format = {
+	.name = "qcow2",
+	.create_help = qcow2_option_help,
+	.probe = qcow2_probe,
+	.struct_size = sizeof(struct qcow2),
+	.open = qcow2_open,
+	.close = qcow2_close,
+	.flush = qcow2_flush,
+	.map = qcow2_map,
+	.prepare_write = qcow2_prepare_write,
+	.prepare_compressed = qcow2_prepare_compressed,
+	.commit_write = qcow2_commit_write,
+	.abort_write = qcow2_abort_write,
+	.compress = qcow2_compress_cluster,
+	.read_compressed = qcow2_read_compressed,
+	.zero = qcow2_zero,
+	.discard = qcow2_discard,
+	.resize = qcow2_resize,
+	.info = qcow2_info,
+	.check = qcow2_check,
+	.create = qcow2_create,
+	.measure = qcow2_measure,
+};

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A new virtual size. Growing may move the L1 table: the longer copy is on the
+ * disk before the header is switched to it. Shrinking takes away only what is
+ * not allocated.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/qcow2/qcow2.h"
+#include "util/bytes.h"
+
+static uint64_t entries_for(const struct qcow2 *q, uint64_t size)
+{
+	return div_round_up(size, (uint64_t)q->l2_entries << q->cluster_bits);
+}
+
+static int check_size(const struct qcow2 *q, uint64_t size,
+		      struct gild_error *err)
+{
+	if (size > QCOW2_MAX_SIZE || entries_for(q, size) * 8 >
+				     QCOW2_MAX_L1_BYTES)
+		return fail(err, GILD_ERR_RANGE, 0,
+			    "the disk would be too large for clusters of %u "
+			    "bytes", q->cluster_size);
+	return 0;
+}
+
+static int switch_header(struct qcow2 *q, const struct qcow2_header *header,
+			 struct gild_error *err)
+{
+	if (qcow2_barrier(q, err) < 0 ||
+	    qcow2_header_write(q->image.storage, header, err) < 0 ||
+	    qcow2_barrier(q, err) < 0)
+		return -1;
+	q->header = *header;
+	q->image.size = header->size;
+	return 0;
+}
+
+static int longer_table(struct qcow2 *q, uint32_t count,
+			struct qcow2_table *table, struct gild_error *err)
+{
+	uint64_t clusters = div_round_up(count * 8ULL, q->cluster_size);
+
+	*table = (struct qcow2_table){
+		.entries = calloc(count, 8),
+		.count = count,
+		.dirty_to = count,
+	};
+	if (!table->entries)
+		return fail_nomem(err);
+	memcpy(table->entries, q->l1.entries, q->l1.count * 8ULL);
+	if (qcow2_alloc_table(q, clusters, &table->offset, err) < 0)
+		return -1;
+	return qcow2_guard_add(q, table->offset, count * 8ULL, err);
+}
+
+static int grow_l1(struct qcow2 *q, uint64_t size, struct gild_error *err)
+{
+	struct qcow2_header header = q->header;
+	struct qcow2_table table, old = q->l1;
+
+	header.size = size;
+	header.l1_entries = (uint32_t)entries_for(q, size);
+	/* The new table takes over what the old one has not written yet: that
+	 * must not be there before what it points to. */
+	if (qcow2_writeback(q, false, err) < 0)
+		return -1;
+	if (longer_table(q, header.l1_entries, &table, err) < 0 ||
+	    qcow2_writeback(q, false, err) < 0 ||
+	    qcow2_table_write(q, &table, err) < 0) {
+		free(table.entries);
+		return -1;
+	}
+	header.l1_offset = table.offset;
+	if (switch_header(q, &header, err) < 0) {
+		free(table.entries);
+		return -1;
+	}
+	q->l1 = table;
+	qcow2_guard_remove(q, old.offset, old.count * 8ULL);
+	if (old.count)
+		qcow2_alloc_undo(q, old.offset, old.count * 8ULL);
+	free(old.entries);
+	return 0;
+}
+
+/* Is nothing allocated from there on? */
+static int check_unused(struct qcow2 *q, uint64_t from, struct gild_error *err)
+{
+	struct extent extent;
+
+	for (uint64_t at = round_up(from, q->cluster_size); at < q->image.size;
+	     at += extent.length) {
+		if (qcow2_map(&q->image, at, q->image.size - at, &extent,
+			      err) < 0)
+			return -1;
+		if (extent.kind != EXTENT_BACKING)
+			return fail(err, GILD_ERR_UNSUPPORTED, 0,
+				    "the disk is in use beyond its new end");
+	}
+	return 0;
+}
+
+static int change_size(struct qcow2 *q, uint64_t size, struct gild_error *err)
+{
+	struct qcow2_header header = q->header;
+
+	if (qcow2_begin_changes(q, err) < 0)
+		return -1;
+	header = q->header;
+	header.size = size;
+	if (entries_for(q, size) > q->l1.count)
+		return grow_l1(q, size, err);
+	return switch_header(q, &header, err);
+}
+
+int qcow2_resize(struct image *image, uint64_t size, struct gild_error *err)
+{
+	struct qcow2 *q = qcow2_of(image);
+	int ret;
+
+	if (check_size(q, size, err) < 0)
+		return -1;
+	if (size < image->size && check_unused(q, size, err) < 0)
+		return -1;
+	pthread_rwlock_wrlock(&q->lock);
+	ret = change_size(q, size, err);
+	pthread_rwlock_unlock(&q->lock);
+	return ret;
+}

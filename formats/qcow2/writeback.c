@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * In which order changes reach the disk; the reasons stand in qcow2.h.
+ *
+ *     refcount blocks (and the data, which is in the file already)
+ *       -- barrier --  refcount table entries of new blocks
+ *       -- barrier --  L2 slices
+ *       -- barrier --  L1 entries of new tables
+ *       -- barrier --  what these unlinked is free
+ *
+ * A step without work costs no barrier. In a file that nobody can see yet
+ * barriers do nothing: it is synced as a whole before it appears. With lazy
+ * refcounts the blocks wait for the closing; the dirty bit says so.
+ */
+#include "formats/qcow2/qcow2.h"
+
+int qcow2_barrier(struct qcow2 *q, struct gild_error *err)
+{
+	if (q->image.unpublished)
+		return 0;
+	if ((q->data != q->image.storage && storage_flush(q->data, err) < 0) ||
+	    storage_flush(q->image.storage, err) < 0) {
+		/* The host may have dropped what it failed to write, and a
+		 * second try would not tell. */
+		q->broken = true;
+		return -1;
+	}
+	return 0;
+}
+
+static bool table_is_dirty(const struct qcow2_table *table)
+{
+	return table->dirty_from != table->dirty_to;
+}
+
+static int write_counts(struct qcow2 *q, bool closing, struct gild_error *err)
+{
+	if (q->marked_dirty && !closing)
+		return 0;
+	if (qcow2_cache_write(q, &q->ref_cache, err) < 0)
+		return -1;
+	if (!table_is_dirty(&q->reftable))
+		return 0;
+	if (qcow2_barrier(q, err) < 0)
+		return -1;
+	return qcow2_table_write(q, &q->reftable, err);
+}
+
+static int write_links(struct qcow2 *q, struct gild_error *err)
+{
+	if (!q->l2_cache.dirty && !table_is_dirty(&q->l1))
+		return 0;
+	if (qcow2_cache_write(q, &q->l2_cache, err) < 0)
+		return -1;
+	if (table_is_dirty(&q->l1) &&
+	    (qcow2_barrier(q, err) < 0 ||
+	     qcow2_table_write(q, &q->l1, err) < 0))
+		return -1;
+	return qcow2_barrier(q, err);
+}
+
+/* The counts are right again: the image needs no repair. */
+static int clear_dirty_mark(struct qcow2 *q, struct gild_error *err)
+{
+	if (!q->marked_dirty)
+		return 0;
+	q->header.incompatible &= ~(uint64_t)QCOW2_INCOMPAT_DIRTY;
+	if (qcow2_header_write(q->image.storage, &q->header, err) < 0)
+		return -1;
+	q->marked_dirty = false;
+	return qcow2_barrier(q, err);
+}
+
+static int finish(struct qcow2 *q, struct gild_error *err)
+{
+	if (write_counts(q, true, err) < 0 || qcow2_barrier(q, err) < 0)
+		return -1;
+	return clear_dirty_mark(q, err);
+}
+
+/* Compressed data may end anywhere: readers take whole sectors. */
+static int pad_to_sector(struct qcow2 *q, struct gild_error *err)
+{
+	uint64_t size;
+
+	if (!q->packed_end || q->image.skips_data)
+		return 0;
+	if (storage_size(q->image.storage, &size, err) < 0)
+		return -1;
+	if (!(size & 511))
+		return 0;
+	return storage_truncate(q->image.storage, (size | 511) + 1, false, err);
+}
+
+int qcow2_writeback(struct qcow2 *q, bool closing, struct gild_error *err)
+{
+	if (q->broken)
+		return fail(err, GILD_ERR_IO, 0,
+			    "an earlier write of metadata failed: what was "
+			    "written since the last flush is lost");
+	if (write_counts(q, false, err) < 0 || pad_to_sector(q, err) < 0 ||
+	    qcow2_barrier(q, err) < 0 || write_links(q, err) < 0)
+		return -1;
+	qcow2_freed_unlinked(q);
+	if (qcow2_freed_release(q, closing, err) < 0)
+		return -1;
+	return closing && q->prepared ? finish(q, err) : 0;
+}
+
+int qcow2_flush(struct image *image, bool closing, struct gild_error *err)
+{
+	struct qcow2 *q = qcow2_of(image);
+	int ret;
+
+	pthread_mutex_lock(&q->flushing);
+	/* Readers that hit the L2 cache go on meanwhile: a flush changes only
+	 * what they do not look at. */
+	pthread_rwlock_rdlock(&q->lock);
+	ret = qcow2_writeback(q, closing, err);
+	pthread_rwlock_unlock(&q->lock);
+	pthread_mutex_unlock(&q->flushing);
+	return ret;
+}
+
+int qcow2_begin_changes(struct qcow2 *q, struct gild_error *err)
+{
+	uint64_t keep = q->raw_data ? QCOW2_AUTOCLEAR_RAW_DATA : 0;
+	struct qcow2_header header = q->header;
+
+	if (q->broken)
+		return qcow2_writeback(q, false, err);
+	if (q->prepared)
+		return 0;
+	header.autoclear &= keep;
+	if (header.compatible & QCOW2_COMPAT_LAZY_REFCOUNTS)
+		header.incompatible |= QCOW2_INCOMPAT_DIRTY;
+	if (header.autoclear != q->header.autoclear ||
+	    header.incompatible != q->header.incompatible) {
+		if (qcow2_header_write(q->image.storage, &header, err) < 0 ||
+		    qcow2_barrier(q, err) < 0)
+			return -1;
+		q->header = header;
+		q->marked_dirty = header.incompatible & QCOW2_INCOMPAT_DIRTY;
+	}
+	if (qcow2_guard_fill(q, err) < 0)
+		return -1;
+	q->prepared = true;
+	return 0;
+}

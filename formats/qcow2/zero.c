@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Zeros without writing them, and discards: both change L2 entries only. A
+ * cluster that loses its place is freed; its space goes back to the host.
+ */
+#include "formats/qcow2/entry.h"
+
+#define ALL_ZERO_BITS (0xffffffffULL << 32)
+
+/* What a range of clusters is to become. */
+struct wish {
+	bool discard;
+	bool unmap;       /* zeros need no place of their own */
+	uint64_t start, end; /* guest */
+};
+
+static bool reads_backing(const struct qcow2 *q)
+{
+	return q->image.backing_name;
+}
+
+static struct qcow2_entry zero_entry(const struct qcow2 *q)
+{
+	return (struct qcow2_entry){
+		.word = q->extended_l2 ? 0 : QCOW2_ZERO,
+		.bitmap = q->extended_l2 ? ALL_ZERO_BITS : 0,
+	};
+}
+
+static bool is_own(const struct qcow2 *q, struct qcow2_entry entry)
+{
+	return entry_has_cluster(q, entry) && entry_is_copied(entry);
+}
+
+/* A whole cluster: the entry it gets. */
+static struct qcow2_entry whole(const struct qcow2 *q, struct qcow2_entry old,
+				const struct wish *wish)
+{
+	struct qcow2_entry empty = { 0 }, zero = zero_entry(q);
+
+	if (!old.word && !old.bitmap && (wish->discard || !reads_backing(q)))
+		return old;
+	if (!wish->discard && !wish->unmap && is_own(q, old) &&
+	    q->header.version >= 3) {
+		zero.word |= old.word & (QCOW2_OFFSET_MASK | QCOW2_COPIED);
+		return zero;
+	}
+	return reads_backing(q) ? zero : empty;
+}
+
+/* Some of a cluster's subclusters; its place stays. */
+static struct qcow2_entry partly(const struct qcow2 *q, struct qcow2_entry old,
+				 uint64_t from, uint64_t to)
+{
+	unsigned first = (unsigned)(from / q->subcluster_size);
+	unsigned end = (unsigned)div_round_up(to, q->subcluster_size);
+	uint64_t bits = ((1ULL << end) - 1) & ~((1ULL << first) - 1);
+
+	old.bitmap = (old.bitmap | bits << 32) & ~bits;
+	return old;
+}
+
+static void free_old(struct qcow2 *q, struct qcow2_entry old,
+		     struct qcow2_entry new)
+{
+	if (entry_is_compressed(old))
+		qcow2_free_later(q, compressed_offset(q, old),
+				 compressed_length(q, old), true);
+	else if (q->data == q->image.storage &&
+		 entry_offset(old) != entry_offset(new))
+		qcow2_free_later(q, entry_offset(old), q->cluster_size, true);
+}
+
+/* One cluster at guest. Returns 1 where its entry cannot say so. */
+static int change(struct qcow2 *q, struct qcow2_slice *slice, uint32_t index,
+		  uint64_t guest, const struct wish *wish)
+{
+	struct qcow2_entry old = entry_load(q, slice->data, index), new;
+	uint64_t from = max_u64(wish->start, guest) - guest;
+	uint64_t to = min_u64(wish->end, guest + q->cluster_size) - guest;
+
+	if (from || (to < q->cluster_size && wish->end < q->image.size)) {
+		if (!q->extended_l2 || entry_is_compressed(old))
+			return 1;
+		new = partly(q, old, from, to);
+	} else {
+		new = whole(q, old, wish);
+	}
+	if (new.word == old.word && new.bitmap == old.bitmap)
+		return 0;
+	entry_store(q, slice->data, index, new);
+	qcow2_cache_dirty(&q->l2_cache, slice);
+	free_old(q, old, new);
+	return 0;
+}
+
+/* Is there nothing to do up to *end, since no table is there? */
+static bool is_empty(const struct qcow2 *q, const struct wish *wish,
+		     uint64_t guest, uint64_t *end)
+{
+	uint64_t reach = (uint64_t)q->l2_entries << q->cluster_bits;
+	uint32_t index = l2_position(q, guest).l1_index;
+
+	*end = (uint64_t)(index + 1) * reach;
+	return index < q->l1.count &&
+	       !(q->l1.entries[index] & QCOW2_OFFSET_MASK) &&
+	       (wish->discard || !reads_backing(q));
+}
+
+/* From guest to the end of its slice, at most; *next is where to go on. */
+static int change_slice(struct qcow2 *q, uint64_t guest,
+			const struct wish *wish, uint64_t *next,
+			struct gild_error *err)
+{
+	uint32_t index = l2_position(q, guest).index;
+	struct qcow2_slice *slice;
+	int ret = 0;
+
+	if (is_empty(q, wish, guest, next))
+		return 0;
+	slice = qcow2_l2_for_write(q, guest, err);
+	if (!slice)
+		return -1;
+	guest = round_down(guest, q->cluster_size);
+	for (; index < q->l2_slice_entries && guest < wish->end; index++) {
+		ret |= change(q, slice, index, guest, wish);
+		guest += q->cluster_size;
+	}
+	*next = guest;
+	return ret;
+}
+
+static int change_all(struct qcow2 *q, const struct wish *wish,
+		      struct gild_error *err)
+{
+	uint64_t next = wish->end;
+	int ret = 0, step;
+
+	for (uint64_t at = wish->start; at < wish->end; at = next) {
+		pthread_rwlock_wrlock(&q->lock);
+		step = qcow2_begin_changes(q, err);
+		if (!step)
+			step = change_slice(q, at, wish, &next, err);
+		pthread_rwlock_unlock(&q->lock);
+		if (step < 0)
+			return -1;
+		ret |= step;
+	}
+	return ret;
+}
+
+int qcow2_zero(struct image *image, uint64_t offset, uint64_t length,
+	       unsigned flags, struct gild_error *err)
+{
+	struct qcow2 *q = qcow2_of(image);
+	struct wish wish = {
+		.unmap = flags & GILD_ZERO_UNMAP,
+		.start = offset,
+		.end = offset + length,
+	};
+
+	/* Version 2 has no zero flag; a raw data file must hold the zeros. */
+	if (q->raw_data || (q->header.version < 3 && reads_backing(q)))
+		return 1;
+	return change_all(q, &wish, err);
+}
+
+int qcow2_discard(struct image *image, uint64_t offset, uint64_t length,
+		  struct gild_error *err)
+{
+	struct qcow2 *q = qcow2_of(image);
+	struct wish wish = {
+		.discard = true,
+		.start = offset,
+		.end = offset + length,
+	};
+	int ret;
+
+	if (q->raw_data)
+		return storage_discard(q->data, offset, length, err);
+	if (q->header.version < 3 && reads_backing(q))
+		return 0;
+	ret = change_all(q, &wish, err);
+	return ret < 0 ? -1 : 0;
+}
