@@ -16,7 +16,7 @@
 
 #define AUTO_FREE __attribute__((cleanup(cleanup_free)))
 #define AUTO_CLOSE __attribute__((cleanup(cleanup_close)))
-#define AUTO_UNLOCK __attribute__((cleanup(cleanup_unlock)))
+#define AUTO_UNLOCK __attribute__((cleanup(cleanup_unlock), unused))
 
 #define steal_ptr(ptr) \
 	({ __typeof__(ptr) *stolen_ = &(ptr); \
