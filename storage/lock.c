@@ -224,8 +224,8 @@ static off_t find_conflict(int fd, unsigned uses, unsigned denies)
 static int say_busy(int fd, const char *path, off_t byte, bool writer,
 		    struct gild_error *err)
 {
-	const char *way_out = writer ? "stop it first"
-				     : "stop it first, or read beside it (-U)";
+	const char *way_out = writer ? "stop it first" :
+				       "stop it first, or read beside it (-U)";
 	struct holder holder;
 
 	if (byte >= DENIES_BYTE)

@@ -120,8 +120,8 @@ static int open_successor(struct newfile *file)
 static int open_folder(struct newfile *file, bool follow)
 {
 	AUTO_FREE char *folder = NULL;
-	int (*place)(const char *, char **, char **) = follow ? place_resolve
-							      : place_split;
+	int (*place)(const char *, char **, char **) = follow ? place_resolve :
+								place_split;
 
 	if (place(file->path, &folder, &file->name) < 0)
 		return -1;
@@ -256,9 +256,9 @@ static int begin(struct newfile *file, struct gild_error *err)
 	if (file->flags & NEWFILE_NEW_ONLY)
 		return begin_new(file, err);
 	if (stat(file->path, &st))
-		return errno == ENOENT
-			       ? begin_new(file, err)
-			       : failed(file, "cannot be created", errno, err);
+		return errno == ENOENT ?
+			       begin_new(file, err) :
+			       failed(file, "cannot be created", errno, err);
 	if (S_ISREG(st.st_mode))
 		return begin_regular(file, err);
 	if (S_ISDIR(st.st_mode))

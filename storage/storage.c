@@ -256,8 +256,8 @@ int storage_extent(struct storage *storage, uint64_t offset, bool *data,
 
 int storage_descriptor(struct storage *storage)
 {
-	return storage->ops->descriptor ? storage->ops->descriptor(storage)
-					: -1;
+	return storage->ops->descriptor ? storage->ops->descriptor(storage) :
+					  -1;
 }
 
 int storage_contains(struct storage *storage, uint64_t offset,
@@ -282,7 +282,7 @@ static bool cannot_share(int eno)
 	case ENOTTY:
 	case ENOSYS:
 	case ETXTBSY: /* a swap file */
-	case EPERM: /* immutable */
+	case EPERM:   /* immutable */
 		return true;
 	}
 	return false;

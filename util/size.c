@@ -19,7 +19,7 @@ enum {
 struct number {
 	uint64_t whole;
 	uint64_t fraction; /* of scale */
-	uint64_t scale; /* a power of ten */
+	uint64_t scale;	   /* a power of ten */
 	bool hex;
 };
 
@@ -34,8 +34,8 @@ static bool push_digit(uint64_t *value, unsigned base, unsigned digit)
 
 static unsigned digit_value(char c)
 {
-	return isdigit((unsigned char)c) ? (unsigned)(c - '0')
-					 : (unsigned)((c | 0x20) - 'a' + 10);
+	return isdigit((unsigned char)c) ? (unsigned)(c - '0') :
+					   (unsigned)((c | 0x20) - 'a' + 10);
 }
 
 static void parse_fraction(const char **text, struct number *number)
@@ -60,11 +60,11 @@ static int parse_number(const char **text, struct number *number)
 		base = 16;
 		p += 2;
 	}
-	if (number->hex ? !isxdigit((unsigned char)*p)
-			: !isdigit((unsigned char)*p))
+	if (number->hex ? !isxdigit((unsigned char)*p) :
+			  !isdigit((unsigned char)*p))
 		return 0;
-	for (; number->hex ? isxdigit((unsigned char)*p)
-			   : isdigit((unsigned char)*p);
+	for (; number->hex ? isxdigit((unsigned char)*p) :
+			     isdigit((unsigned char)*p);
 	     p++)
 		if (!push_digit(&number->whole, base, digit_value(*p)))
 			return -1;
