@@ -11,8 +11,9 @@ work=${TMPDIR:-$(mktemp -d)}
 dest=$work/dest
 
 # Manual pages need pod2man; the rest is installed the same way without.
-command -v pod2man >/dev/null || no_man=PODS=
-make -s install DESTDIR="$dest" PREFIX=/opt/gild ${no_man-}
+options=(DESTDIR="$dest" PREFIX=/opt/gild)
+command -v pod2man >/dev/null || options+=(PODS=)
+make -s install "${options[@]}"
 
 lib=$dest/opt/gild/lib
 for file in bin/gild include/gild.h lib/libgild.a lib/libgild.so \
@@ -54,5 +55,6 @@ gcc -std=c11 -Wall -Werror -o "$work/shared" "$work/prog.c" \
 LD_LIBRARY_PATH=$lib "$work/shared"
 # shellcheck disable=SC2046
 gcc -std=c11 -Wall -Werror -o "$work/static" "$work/prog.c" \
-	$(pc --cflags) "$lib/libgild.a" $(pc --static --libs-only-l | sed 's/-lgild//')
+	$(pc --cflags) "$lib/libgild.a" \
+	$(pc --static --libs-only-l | sed 's/-lgild//')
 "$work/static"
