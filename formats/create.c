@@ -7,37 +7,7 @@
 #include <string.h>
 
 #include "formats/create.h"
-#include "storage/lock.h"
 #include "util/cleanup.h"
-
-/* Is somebody using the file that the new one is to replace? */
-static int check_unused(const struct newfile *file, struct gild_error *err)
-{
-	AUTO_CLOSE int fd = -1;
-
-	if (file->is_device || (!file->in_place && !file->replaces))
-		return 0;
-	if (file->in_place)
-		return lock_take(file->fd, file->path, LOCK_WRITER_USES,
-				 LOCK_WRITER_DENIES, err);
-	fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return 0; /* may not be read, but may be replaced */
-	return lock_take(fd, file->path, LOCK_WRITER_USES, LOCK_WRITER_DENIES,
-			 err);
-}
-
-int create_begin(struct newfile *file, const char *path, unsigned flags,
-		 struct gild_error *err)
-{
-	if (newfile_begin(file, path, flags, err) < 0)
-		return -1;
-	if (check_unused(file, err) < 0) {
-		newfile_abandon(file);
-		return -1;
-	}
-	return 0;
-}
 
 struct storage *create_storage(const struct newfile *file, unsigned flags,
 			       struct gild_error *err)
@@ -139,7 +109,7 @@ int gild_create(const char *path, const struct gild_create_options *given,
 	if (options.flags & GILD_CREATE_SYNC)
 		flags |= NEWFILE_SYNC;
 	if (create_prepare(path, ops, &options, err) < 0 ||
-	    create_begin(&file, path, flags, err) < 0)
+	    newfile_begin(&file, path, flags, err) < 0)
 		return -1;
 	if (create_in(&file, ops, &options, err) < 0) {
 		newfile_abandon(&file);

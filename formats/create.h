@@ -14,10 +14,6 @@ int create_prepare(const char *path, const struct format_ops *ops,
 		   struct gild_create_options *options,
 		   struct gild_error *err);
 
-/* newfile_begin, and refuse to replace what another process is using. */
-int create_begin(struct newfile *file, const char *path, unsigned flags,
-		 struct gild_error *err);
-
 /* A storage over the file, for a format to write to; the caller closes it. */
 struct storage *create_storage(const struct newfile *file, unsigned flags,
 			       struct gild_error *err);

@@ -38,6 +38,7 @@ struct extent {
 	enum extent_kind kind;
 	bool writable;      /* DATA: may be overwritten in place */
 	bool allocated;     /* ZERO: host space is reserved at host_offset */
+	bool hole;          /* ZERO: the place itself reads as zeros, too */
 	bool absent;        /* ZERO: since no layer says anything (chain_map) */
 	uint64_t length;    /* > 0 */
 	struct storage *storage; /* DATA, COMPRESSED: borrowed from the image */
@@ -127,6 +128,14 @@ struct format_ops {
 		    unsigned flags, struct gild_error *err);
 	int (*discard)(struct image *image, uint64_t offset, uint64_t length,
 		       struct gild_error *err);
+
+	/* Options that shape what is written from now on (a compression level);
+	 * those that shaped the image are ignored. May be NULL: there are none. */
+	int (*configure)(struct image *image, const struct gild_option *options,
+			 size_t option_count, struct gild_error *err);
+
+	/* The storage of a data file of its own; borrowed. May be NULL. */
+	struct storage *(*data_storage)(struct image *image);
 
 	/* New virtual size. May be NULL. */
 	int (*resize)(struct image *image, uint64_t size,

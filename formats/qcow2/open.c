@@ -199,6 +199,23 @@ static long qcow2_compress_cluster(struct image *image, const void *source,
 	return ret;
 }
 
+static int qcow2_configure(struct image *image,
+			   const struct gild_option *options,
+			   size_t option_count, struct gild_error *err)
+{
+	struct qcow2_options parsed;
+
+	if (qcow2_options_parse(options, option_count, &parsed, err) < 0)
+		return -1;
+	qcow2_of(image)->level = parsed.level;
+	return 0;
+}
+
+static struct storage *qcow2_data_storage(struct image *image)
+{
+	return qcow2_of(image)->data;
+}
+
 const struct format_ops qcow2_format = {
 	.name = "qcow2",
 	.create_help = qcow2_option_help,
@@ -216,6 +233,8 @@ const struct format_ops qcow2_format = {
 	.read_compressed = qcow2_read_compressed,
 	.zero = qcow2_zero,
 	.discard = qcow2_discard,
+	.configure = qcow2_configure,
+	.data_storage = qcow2_data_storage,
 	.resize = qcow2_resize,
 	.info = qcow2_info,
 	.check = qcow2_check,

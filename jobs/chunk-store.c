@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The rest of a chunk's way: space in the target, in the order of the disk;
+ * then the bytes, in as few writes as their places allow; then the links.
+ */
+#include "jobs/copy.h"
+#include "util/bytes.h"
+
+/* Virtual size to begin with when a stream's length is not known; doubled
+ * when it turns out too small. */
+static int make_room(struct copy *copy, uint64_t end, struct gild_error *err)
+{
+	struct image *target = copy->target;
+	uint64_t size = target->size;
+
+	if (copy->source.count || end <= size)
+		return 0;
+	while (size < end)
+		size *= 2;
+	return target->ops->resize(target, size, err);
+}
+
+static void remember(struct chunk *chunk, const struct write_plan *plan,
+		     const unsigned char *bytes, uint64_t length)
+{
+	chunk->placed[chunk->placed_count++] = (struct placed){
+		.plan = *plan,
+		.bytes = bytes,
+		.length = length,
+	};
+}
+
+/* Plain units [first, end). */
+static int place_plain(struct copy *copy, struct chunk *chunk, uint64_t first,
+		       uint64_t end, struct gild_error *err)
+{
+	struct image *target = copy->target;
+	uint64_t at = first * copy->unit, to = end * copy->unit, n;
+	struct write_plan plan;
+
+	/* What a format pads its last unit with is not the disk's. */
+	if (!target->cluster_size)
+		to = min_u64(to, round_up(chunk->length, target->unit));
+	for (; at < to; at += n) {
+		if (target->ops->prepare_write(target, chunk->start + at,
+					       to - at, &plan, err) < 0)
+			return -1;
+		n = min_u64(to - at, plan.start + plan.length -
+				     (chunk->start + at));
+		if (plan.in_place)
+			plan.host_offset += chunk->start + at - plan.start;
+		remember(chunk, &plan, chunk->data + at, n);
+	}
+	return 0;
+}
+
+static int place_compressed(struct copy *copy, struct chunk *chunk,
+			    uint64_t unit, const unsigned char *bytes,
+			    struct gild_error *err)
+{
+	struct image *target = copy->target;
+	struct write_plan plan;
+
+	if (target->ops->prepare_compressed(target,
+					    chunk->start + unit * copy->unit,
+					    chunk->stored[unit], &plan,
+					    err) < 0)
+		return -1;
+	remember(chunk, &plan, bytes, chunk->stored[unit]);
+	return 0;
+}
+
+static int place_zeros(struct copy *copy, const struct chunk *chunk,
+		       uint64_t first, uint64_t end, struct gild_error *err)
+{
+	uint64_t start = chunk->start + first * copy->unit;
+	uint64_t stop = min_u64(chunk->start + end * copy->unit,
+				copy->target->size);
+
+	if (copy->target_is_zero || start >= stop)
+		return 0;
+	return image_zero(copy->target, start, stop - start, GILD_ZERO_UNMAP,
+			  err);
+}
+
+static int place_compressed_run(struct copy *copy, struct chunk *chunk,
+				uint64_t first, uint64_t end,
+				const unsigned char **bytes,
+				struct gild_error *err)
+{
+	int ret = 0;
+
+	for (uint64_t i = first; i < end && !ret; i++) {
+		if (chunk->stored[i])
+			ret = place_compressed(copy, chunk, i, *bytes, err);
+		else
+			ret = place_plain(copy, chunk, i, i + 1, err);
+		*bytes += chunk->stored[i];
+	}
+	return ret;
+}
+
+static int place_units(struct copy *copy, struct chunk *chunk,
+		       struct gild_error *err)
+{
+	const unsigned char *bytes = chunk->packed;
+	uint64_t units = chunk_units(copy, chunk), end;
+	int ret = 0;
+
+	for (uint64_t i = 0; i < units && !ret; i = end) {
+		for (end = i + 1; end < units; end++)
+			if (chunk->states[end] != chunk->states[i])
+				break;
+		if (chunk->states[i] == UNIT_ZERO)
+			ret = place_zeros(copy, chunk, i, end, err);
+		else if (chunk->states[i] == UNIT_DATA && copy->compress)
+			ret = place_compressed_run(copy, chunk, i, end, &bytes,
+						   err);
+		else if (chunk->states[i] == UNIT_DATA)
+			ret = place_plain(copy, chunk, i, end, err);
+	}
+	return ret;
+}
+
+int chunk_place(struct copy *copy, struct chunk *chunk, struct gild_error *err)
+{
+	if (!copy->target)
+		return stream_write(copy->stream_out, chunk->data,
+				    chunk->length, err);
+	if (make_room(copy, chunk->start + chunk->length, err) < 0 ||
+	    place_units(copy, chunk, err) < 0)
+		return error_prefix(err, "%s: ", copy->target->path);
+	return 0;
+}
+
+void chunk_abort(struct copy *copy, struct chunk *chunk)
+{
+	while (chunk->placed_count) {
+		const struct placed *placed =
+			&chunk->placed[--chunk->placed_count];
+
+		if (!placed->plan.in_place)
+			copy->target->ops->abort_write(copy->target,
+						       &placed->plan);
+	}
+}
+
+/* Do b's bytes continue a's, in memory and on the host? */
+static bool continues(const struct placed *a, uint64_t length,
+		      const struct placed *b)
+{
+	return b->plan.storage == a->plan.storage &&
+	       b->plan.host_offset == a->plan.host_offset + length &&
+	       b->bytes == a->bytes + length;
+}
+
+static int write_bytes(const struct chunk *chunk, struct gild_error *err)
+{
+	const struct placed *first;
+	uint64_t length;
+	size_t next;
+
+	for (size_t i = 0; i < chunk->placed_count; i = next) {
+		first = &chunk->placed[i];
+		length = first->length;
+		for (next = i + 1; next < chunk->placed_count; next++) {
+			if (!continues(first, length, &chunk->placed[next]))
+				break;
+			length += chunk->placed[next].length;
+		}
+		if (storage_write(first->plan.storage, first->bytes, length,
+				  first->plan.host_offset, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int link_all(struct copy *copy, struct chunk *chunk,
+		    struct gild_error *err)
+{
+	struct image *target = copy->target;
+
+	while (chunk->placed_count) {
+		const struct placed *placed =
+			&chunk->placed[chunk->placed_count - 1];
+
+		if (!placed->plan.in_place &&
+		    target->ops->commit_write(target, &placed->plan, err) < 0)
+			return -1;
+		chunk->placed_count--;
+	}
+	return 0;
+}
+
+int chunk_store(struct copy *copy, struct chunk *chunk, struct gild_error *err)
+{
+	if (!copy->target)
+		return 0;
+	if ((!copy->target->skips_data && write_bytes(chunk, err) < 0) ||
+	    link_all(copy, chunk, err) < 0) {
+		chunk_abort(copy, chunk);
+		return error_prefix(err, "%s: ", copy->target->path);
+	}
+	return 0;
+}

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Converting: what the options mean for a copy, and which way it goes:
+ *
+ *   images -> image          copy.c, or share.c where blocks can be shared
+ *   stream -> image          copy.c; the target grows as bytes come
+ *   images -> raw stream     copy.c
+ *   images -> qcow2 stream   copy.c lays it out, emit.c sends it
+ */
+#include <string.h>
+
+#include "jobs/copy.h"
+#include "jobs/emit.h"
+#include "jobs/share.h"
+#include "jobs/target.h"
+#include "util/bytes.h"
+#include "util/workers.h"
+
+#define CHUNK (1U << 20)
+#define GRANULE 4096U
+#define SECTOR 512U
+#define MAX_WORKERS 64
+
+/* A disk this large needs one cluster of L1 table; a stream that is longer
+ * doubles it. */
+#define STREAM_SIZE (64ULL << 30)
+
+static bool is_raw(const struct gild_convert_options *options)
+{
+	return !options->format || !strcmp(options->format, "raw");
+}
+
+static bool has_option(const struct gild_convert_options *options,
+		       const char *name, const char *fallback)
+{
+	const char *value = option_get(options->options, options->option_count,
+				       name);
+
+	return value && strcmp(value, fallback) != 0;
+}
+
+static int check_streams(const struct gild_convert_options *options,
+			 struct gild_error *err)
+{
+	if (!options->source_count && options->backing)
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "a stream cannot be compared with a backing file");
+	if (options->target)
+		return 0;
+	if (options->compress)
+		return fail(err, GILD_ERR_UNSUPPORTED, 0,
+			    "a compressed image cannot be streamed: its "
+			    "clusters' places are not known beforehand");
+	if (!options->source_count && !is_raw(options))
+		return fail(err, GILD_ERR_UNSUPPORTED, 0,
+			    "from a stream to a stream goes only raw");
+	if (options->no_create || options->sync)
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "a stream is neither there already nor synced");
+	return 0;
+}
+
+static int check_options(const struct gild_convert_options *options,
+			 struct gild_error *err)
+{
+	const struct format_ops *ops =
+		registry_find(options->format ? options->format : "raw");
+
+	if (!ops)
+		return fail(err, GILD_ERR_UNSUPPORTED, 0,
+			    "unknown format \"%s\"", options->format);
+	if (options->compress && !ops->compress)
+		return fail(err, GILD_ERR_UNSUPPORTED, 0,
+			    "format %s has no compressed clusters", ops->name);
+	if (options->compress && has_option(options, "preallocation", "off"))
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "compression and preallocation exclude each other");
+	if (options->sparse_size != GILD_SPARSE_DEFAULT &&
+	    options->sparse_size % SECTOR)
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "sparse size must be a multiple of 512");
+	if (options->no_create && options->backing)
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "an image that is there already keeps its backing "
+			    "file");
+	if (options->target_is_zero && !options->no_create)
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "--target-is-zero says something about a target "
+			    "that is there already (-n)");
+	return check_streams(options, err);
+}
+
+/* The stretch of zeros that counts: a power of two, so that it and clusters
+ * fit into each other. */
+static uint64_t granule(const struct gild_convert_options *options)
+{
+	uint64_t size = GRANULE;
+
+	if (options->sparse_size == GILD_SPARSE_DEFAULT ||
+	    !options->sparse_size)
+		return GRANULE;
+	while (size > options->sparse_size)
+		size /= 2;
+	while (size * 2 <= options->sparse_size && size < CHUNK)
+		size *= 2;
+	return size;
+}
+
+static unsigned worker_count(const struct gild_convert_options *options)
+{
+	unsigned wanted = options->workers ? options->workers :
+					     workers_default();
+
+	return wanted < MAX_WORKERS ? wanted : MAX_WORKERS;
+}
+
+static void set_target(struct copy *copy, struct image *target,
+		       const struct gild_convert_options *options)
+{
+	copy->target = target;
+	copy->compress = options->compress;
+	copy->unit = granule(options);
+	if (options->compress)
+		copy->unit = target->cluster_size;
+	else if (target)
+		copy->unit = max_u64(copy->unit, max_u64(target->unit,
+							 target->cluster_size));
+	copy->chunk = max_u64(CHUNK, copy->unit);
+}
+
+static struct copy copy_for(const struct source *source,
+			    const struct gild_convert_options *options,
+			    struct gild_job *job)
+{
+	return (struct copy){
+		.source = *source,
+		.stream_in = options->stream_in,
+		.stream_out = options->stream_out,
+		.find_zeros = options->sparse_size != 0,
+		.keep_backing = options->backing,
+		.salvage = options->salvage,
+		.warn = options->warn,
+		.opaque = options->opaque,
+		.job = job,
+	};
+}
+
+/* ---------------------------------------------------------- to an image -- */
+
+static bool may_share(const struct copy *copy,
+		      const struct gild_convert_options *options)
+{
+	return !options->no_reflink && !options->compress &&
+	       !options->no_create && !options->backing &&
+	       !options->salvage && copy->target_is_zero &&
+	       options->sparse_size == GILD_SPARSE_DEFAULT;
+}
+
+static int fill_target(struct copy *copy,
+		       const struct gild_convert_options *options,
+		       struct gild_error *err)
+{
+	int ret = 1;
+
+	if (may_share(copy, options))
+		ret = share_run(copy, err);
+	return ret == 1 ? copy_run(copy, worker_count(options), err) : ret;
+}
+
+static int to_image(const struct source *source,
+		    const struct gild_convert_options *options,
+		    struct gild_job *job, struct gild_error *err)
+{
+	struct copy copy = copy_for(source, options, job);
+	uint64_t size = source->count ? source->size : STREAM_SIZE;
+	struct target target;
+
+	if (target_open(&target, source, size, options, err) < 0)
+		return -1;
+	set_target(&copy, target.image, options);
+	copy.target_is_zero = target.is_zero;
+	if (fill_target(&copy, options, err) < 0)
+		goto err;
+	if (!source->count && !options->no_create &&
+	    target.image->ops->resize(target.image,
+				      round_up(copy.streamed, SECTOR), err) < 0)
+		goto err;
+	return target_finish(&target, err);
+err:
+	target_abandon(&target);
+	return -1;
+}
+
+/* --------------------------------------------------------- to a stream -- */
+
+static int to_raw_stream(const struct source *source,
+			 const struct gild_convert_options *options,
+			 struct gild_job *job, struct gild_error *err)
+{
+	struct copy copy = copy_for(source, options, job);
+
+	set_target(&copy, NULL, options);
+	return copy_run(&copy, worker_count(options), err);
+}
+
+static int to_image_stream(const struct source *source,
+			   const struct gild_convert_options *options,
+			   struct gild_job *job, struct gild_error *err)
+{
+	struct copy copy = copy_for(source, options, job);
+	struct target target;
+	int ret;
+
+	if (target_open_layout(&target, source->size, options, err) < 0)
+		return -1;
+	set_target(&copy, target.image, options);
+	copy.target_is_zero = target.is_zero;
+	ret = copy_run(&copy, worker_count(options), err);
+	if (!ret)
+		ret = image_flush(target.image, true, err);
+	if (!ret)
+		ret = emit_run(target.image, source, options->stream_out, job,
+			       err);
+	target_abandon(&target);
+	return ret;
+}
+
+int gild_convert(const struct gild_convert_options *options,
+		 struct gild_job *job, struct gild_error *err)
+{
+	struct source source;
+
+	if (check_options(options, err) < 0 ||
+	    source_init(&source, options->sources, options->source_count,
+			err) < 0)
+		return -1;
+	if (options->target)
+		return to_image(&source, options, job, err);
+	if (is_raw(options))
+		return to_raw_stream(&source, options, job, err);
+	return to_image_stream(&source, options, job, err);
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The workers of a copy, and the order among them; see copy.h. */
+#include "jobs/copy.h"
+
+#include <stdlib.h>
+
+#include "util/bytes.h"
+#include "util/cleanup.h"
+#include "util/memory.h"
+#include "util/workers.h"
+
+/* ---------------------------------------------------------- taking chunks -- */
+
+/* From at, how far may be stepped over, in whole chunks? */
+static uint64_t step_over(struct copy *copy, uint64_t at)
+{
+	uint64_t size = copy->source.size, end;
+	struct image *layer, *top;
+	struct extent extent;
+
+	while (at < size) {
+		/* An error is met again, and told, when the chunk is loaded. */
+		if (source_map(&copy->source, at, size - at, &extent, &layer,
+			       &top, NULL) < 0 ||
+		    !chunk_is_idle(copy, &extent, layer, top))
+			return at;
+		end = at + extent.length;
+		if (end < size)
+			end = round_down(end, copy->chunk);
+		if (end <= at)
+			return at;
+		job_step(copy->job, end - at);
+		at = end;
+	}
+	return at;
+}
+
+/* 1: there is one; 0: there are no more. Lock held. */
+static int take_from_images(struct copy *copy, struct chunk *chunk)
+{
+	chunk->from = copy->next;
+	chunk->start = step_over(copy, copy->next);
+	chunk->length = min_u64(copy->chunk, copy->source.size - chunk->start);
+	copy->next = chunk->start + chunk->length;
+	return chunk->length > 0;
+}
+
+/* The stream's order is the disk's, so reading is part of taking. */
+static int take_from_stream(struct copy *copy, struct chunk *chunk,
+			    struct gild_error *err)
+{
+	size_t got = 0;
+
+	if (copy->ended)
+		return 0;
+	if (stream_read(copy->stream_in, chunk->data, copy->chunk, &got,
+			err) < 0)
+		return -1;
+	copy->ended = got < copy->chunk;
+	copy->streamed += got;
+	chunk->from = chunk->start = copy->next;
+	chunk->length = got;
+	copy->next += got;
+	return got > 0;
+}
+
+static int take(struct copy *copy, struct chunk *chunk, struct gild_error *err)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = lock_mutex(&copy->lock);
+
+	(void)held;
+	if (copy->failed)
+		return 0;
+	if (job_check(copy->job, err) < 0)
+		return -1;
+	if (copy->source.count)
+		return take_from_images(copy, chunk);
+	return take_from_stream(copy, chunk, err);
+}
+
+/* ------------------------------------------------------------------ order -- */
+
+/* False: somebody failed, and the turn will not come. */
+static bool wait_for_turn(struct copy *copy, const struct chunk *chunk)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = lock_mutex(&copy->lock);
+
+	(void)held;
+	while (copy->turn != chunk->from && !copy->failed)
+		pthread_cond_wait(&copy->moved, &copy->lock);
+	return !copy->failed;
+}
+
+static void pass_turn(struct copy *copy, const struct chunk *chunk)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = lock_mutex(&copy->lock);
+
+	(void)held;
+	copy->turn = chunk->start + chunk->length;
+	pthread_cond_broadcast(&copy->moved);
+}
+
+static void stop_all(struct copy *copy, const struct gild_error *error)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = lock_mutex(&copy->lock);
+
+	(void)held;
+	if (!copy->failed)
+		copy->error = *error;
+	copy->failed = true;
+	pthread_cond_broadcast(&copy->moved);
+}
+
+/* ---------------------------------------------------------------- working -- */
+
+static int carry(struct copy *copy, struct chunk *chunk, struct gild_error *err)
+{
+	if (chunk_load(copy, chunk, err) < 0)
+		return -1;
+	if (!wait_for_turn(copy, chunk))
+		return 0;
+	chunk->placed_count = 0;
+	if (chunk_place(copy, chunk, err) < 0) {
+		chunk_abort(copy, chunk);
+		return -1;
+	}
+	pass_turn(copy, chunk);
+	if (chunk_store(copy, chunk, err) < 0)
+		return -1;
+	job_step(copy->job, chunk->length);
+	return 0;
+}
+
+static void chunk_free(struct chunk *chunk)
+{
+	free(chunk->data);
+	free(chunk->packed);
+	free(chunk->states);
+	free(chunk->stored);
+	free(chunk->placed);
+}
+
+static int chunk_init(const struct copy *copy, struct chunk *chunk,
+		      struct gild_error *err)
+{
+	uint64_t units = copy->chunk / copy->unit;
+
+	*chunk = (struct chunk){ 0 };
+	chunk->data = memory_io_buffer(copy->chunk);
+	chunk->states = calloc(units, sizeof(*chunk->states));
+	chunk->stored = calloc(units, sizeof(*chunk->stored));
+	/* A run that meets the end of an L2 slice is placed in two. */
+	chunk->placed = calloc(2 * units + 1, sizeof(*chunk->placed));
+	if (copy->compress)
+		chunk->packed = memory_io_buffer(copy->chunk);
+	if (!chunk->data || !chunk->states || !chunk->stored ||
+	    !chunk->placed || (copy->compress && !chunk->packed))
+		return fail_nomem(err);
+	return 0;
+}
+
+static void work(void *arg)
+{
+	struct gild_error err = { .kind = GILD_ERR_NONE };
+	struct copy *copy = arg;
+	struct chunk chunk;
+	int ret;
+
+	ret = chunk_init(copy, &chunk, &err);
+	while (!ret) {
+		ret = take(copy, &chunk, &err);
+		if (ret <= 0)
+			break;
+		ret = carry(copy, &chunk, &err);
+	}
+	if (ret < 0)
+		stop_all(copy, &err);
+	chunk_free(&chunk);
+}
+
+int copy_run(struct copy *copy, unsigned workers, struct gild_error *err)
+{
+	pthread_mutex_init(&copy->lock, NULL);
+	pthread_cond_init(&copy->moved, NULL);
+	job_total(copy->job, copy->source.size);
+	if (workers_run(workers, work, copy, err) < 0)
+		return -1;
+	pthread_mutex_destroy(&copy->lock);
+	pthread_cond_destroy(&copy->moved);
+	if (copy->failed && err)
+		*err = copy->error;
+	return copy->failed ? -1 : 0;
+}

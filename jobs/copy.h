@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Copying a whole disk: an ordered pipeline without a conductor. Workers, all
+ * alike, take chunks in order, and each carries its chunk through
+ *
+ *     load    read, find zeros, compress          all at once
+ *     place   get host space from the target      one at a time, in order
+ *     store   write the bytes, link them          all at once
+ *
+ * So the target's layout is a function of the content alone, whatever the
+ * number of workers, and memory is bounded by a chunk for each of them. Chunks
+ * begin at multiples of their size; what needs no work is stepped over when a
+ * chunk is taken. The first error stops all, and is the one reported.
+ */
+#ifndef JOBS_COPY_H
+#define JOBS_COPY_H
+
+#include "jobs/job.h"
+#include "jobs/source.h"
+
+/* What is to be done with a unit of the target. */
+enum unit_state {
+	UNIT_KEEP, /* nothing: the target's backing file has it */
+	UNIT_ZERO,
+	UNIT_DATA,
+};
+
+struct copy {
+	/* Set by the caller, immutable while workers run. */
+	struct source source;
+	int stream_in;             /* or, without images, from here */
+	struct image *target;      /* or NULL: */
+	int stream_out;            /* raw, to here */
+	uint64_t chunk;            /* bytes; multiple of unit */
+	uint64_t unit;             /* zeros are found, space is given by this */
+	bool compress;
+	bool find_zeros;           /* unless -S 0 */
+	bool target_is_zero;       /* where nothing is written */
+	bool keep_backing;         /* leave to the target's backing file what
+				    * the source's has */
+	bool salvage;
+	void (*warn)(void *opaque, const char *message);
+	void *opaque;
+	struct gild_job *job;
+
+	pthread_mutex_t lock;      /* for all below */
+	pthread_cond_t moved;      /* turn, or failed */
+	uint64_t next;             /* where the next chunk begins */
+	uint64_t turn;             /* whose turn it is to place */
+	uint64_t streamed;         /* bytes that came in */
+	bool ended;                /* of the stream */
+	bool failed;
+	struct gild_error error;
+};
+
+/* A unit or more with host space for it. */
+struct placed {
+	struct write_plan plan;
+	const unsigned char *bytes;
+	uint64_t length;
+};
+
+struct chunk {
+	uint64_t from;             /* its turn comes at */
+	uint64_t start, length;    /* of the disk */
+	unsigned char *data;       /* copy.chunk bytes */
+	unsigned char *packed;     /* compressed units, one behind the other */
+	enum unit_state *states;   /* of each unit */
+	uint32_t *stored;          /* length in packed; 0: plain */
+	struct placed *placed;
+	size_t placed_count;
+};
+
+/* Copy with so many workers. */
+int copy_run(struct copy *copy, unsigned workers, struct gild_error *err);
+
+/* chunk-load.c: fill data, states, packed. */
+int chunk_load(struct copy *copy, struct chunk *chunk, struct gild_error *err);
+/* Would a chunk full of this extent need no work? */
+bool chunk_is_idle(const struct copy *copy, const struct extent *extent,
+		   const struct image *layer, const struct image *top);
+/* chunk-store.c: host space, in order; bytes and links, in any. */
+int chunk_place(struct copy *copy, struct chunk *chunk, struct gild_error *err);
+int chunk_store(struct copy *copy, struct chunk *chunk, struct gild_error *err);
+void chunk_abort(struct copy *copy, struct chunk *chunk);
+
+/* stream.c: all of length, or up to the end of the stream. */
+int stream_read(int fd, void *buffer, size_t length, size_t *done,
+		struct gild_error *err);
+int stream_write(int fd, const void *buffer, size_t length,
+		 struct gild_error *err);
+
+static inline uint64_t chunk_units(const struct copy *copy,
+				   const struct chunk *chunk)
+{
+	return (chunk->length + copy->unit - 1) / copy->unit;
+}
+
+#endif

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Making, opening and finishing what a conversion writes to; see target.h. */
+#include "jobs/target.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "util/cleanup.h"
+
+/* -B and -F, or the same as -o backing_file=,backing_fmt=: one meaning. */
+static struct gild_create_options
+create_options(uint64_t size, const struct gild_convert_options *options)
+{
+	return (struct gild_create_options){
+		.format = options->format ? options->format : "raw",
+		.size = size,
+		.backing = options->backing,
+		.backing_format = options->backing_format,
+		.options = options->options,
+		.option_count = options->option_count,
+		.policy = options->policy,
+	};
+}
+
+static unsigned storage_flags(enum gild_cache cache)
+{
+	unsigned flags = STORAGE_WRITE;
+
+	if (cache == GILD_CACHE_NONE || cache == GILD_CACHE_DIRECTSYNC)
+		flags |= STORAGE_DIRECT;
+	if (cache == GILD_CACHE_UNSAFE)
+		flags |= STORAGE_NO_FLUSH;
+	return flags;
+}
+
+/* Create in the storage (which is taken, also on failure) and open it. */
+static struct image *create_and_open(struct storage *storage,
+				     const struct gild_create_options *create,
+				     const struct gild_convert_options *options,
+				     struct gild_error *err)
+{
+	struct gild_open_options open_options = {
+		.format = create->format,
+		.flags = GILD_OPEN_WRITE | GILD_OPEN_NO_BACKING,
+		.policy = { .follow = GILD_FOLLOW_PATHS },
+	};
+	const struct format_ops *ops = registry_find(create->format);
+	struct image *image;
+
+	if (ops->create(storage, create, err) < 0) {
+		error_prefix(err, "%s: ", storage->path);
+		storage_close(storage);
+		return NULL;
+	}
+	image = image_open_storage(storage, &open_options, err);
+	if (image && ops->configure &&
+	    ops->configure(image, options->options, options->option_count,
+			   err) < 0) {
+		image_free(image);
+		return NULL;
+	}
+	return image;
+}
+
+/* Before the target is touched: is it what the disk is read from? */
+static int check_source(const struct source *source, const char *path,
+			struct gild_error *err)
+{
+	AUTO_CLOSE int fd = open(path, O_PATH | O_CLOEXEC);
+
+	if (fd >= 0 && source_uses(source, fd))
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "%s: is the source itself, or in its backing chain",
+			    path);
+	return 0;
+}
+
+static int make(struct target *target, uint64_t size,
+		const struct gild_convert_options *options,
+		struct gild_error *err)
+{
+	struct gild_create_options create = create_options(size, options);
+	const struct format_ops *ops = registry_find(create.format);
+	struct storage *storage;
+	unsigned flags = options->sync ? NEWFILE_SYNC : 0;
+
+	if (create_prepare(options->target, ops, &create, err) < 0 ||
+	    newfile_begin(&target->file, options->target, flags, err) < 0)
+		return -1;
+	target->has_file = true;
+	storage = create_storage(&target->file, storage_flags(options->cache),
+				 err);
+	if (!storage)
+		return -1;
+	target->image = create_and_open(storage, &create, options, err);
+	if (!target->image)
+		return -1;
+	target->image->unpublished = !target->file.in_place;
+	/* A device holds what it held; but unallocated clusters read as zeros
+	 * wherever the image lies. */
+	target->is_zero = !options->backing &&
+			  (!target->file.is_device ||
+			   target->image->cluster_size);
+	return 0;
+}
+
+static int open_existing(struct target *target, uint64_t size,
+			 const struct gild_convert_options *options,
+			 struct gild_error *err)
+{
+	struct gild_open_options open_options = {
+		.format = options->format ? options->format : "raw",
+		.flags = GILD_OPEN_WRITE,
+		.cache = options->cache,
+		.policy = options->policy,
+	};
+	struct gild_image *image;
+
+	image = gild_open(options->target, &open_options, err);
+	target->image = image_of(image);
+	if (!image)
+		return -1;
+	target->is_zero = options->target_is_zero;
+	if (gild_size(image) < size)
+		return fail(err, GILD_ERR_RANGE, 0,
+			    "%s: is smaller (%llu bytes) than the source "
+			    "(%llu)", options->target,
+			    (unsigned long long)gild_size(image),
+			    (unsigned long long)size);
+	return 0;
+}
+
+int target_open(struct target *target, const struct source *source,
+		uint64_t size, const struct gild_convert_options *options,
+		struct gild_error *err)
+{
+	int ret;
+
+	*target = (struct target){ 0 };
+	if (check_source(source, options->target, err) < 0)
+		return -1;
+	ret = options->no_create ? open_existing(target, size, options, err) :
+				   make(target, size, options, err);
+	if (ret < 0)
+		target_abandon(target);
+	return ret;
+}
+
+static int open_unnamed(struct gild_error *err)
+{
+	const char *folder = getenv("TMPDIR");
+	int fd;
+
+	folder = folder && *folder ? folder : "/var/tmp";
+	fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return fail(err, GILD_ERR_IO, errno,
+			    "making a temporary file in %s", folder);
+	return fd;
+}
+
+int target_open_layout(struct target *target, uint64_t size,
+		       const struct gild_convert_options *options,
+		       struct gild_error *err)
+{
+	struct gild_create_options create = create_options(size, options);
+	int fd = open_unnamed(err);
+	struct storage *storage;
+
+	*target = (struct target){ .is_zero = !options->backing };
+	if (fd < 0)
+		return -1;
+	storage = storage_file_from_fd(fd, "standard output", STORAGE_WRITE,
+				       err);
+	if (!storage)
+		return -1;
+	if (create_prepare(".", registry_find(create.format), &create, err)) {
+		storage_close(storage);
+		return -1;
+	}
+	target->image = create_and_open(storage, &create, options, err);
+	if (!target->image)
+		return -1;
+	target->image->unpublished = true;
+	target->image->skips_data = true;
+	return 0;
+}
+
+int target_finish(struct target *target, struct gild_error *err)
+{
+	if (image_flush(target->image, true, err) < 0) {
+		target_abandon(target);
+		return -1;
+	}
+	image_free(target->image);
+	if (!target->has_file)
+		return 0;
+	return newfile_publish(&target->file, err);
+}
+
+void target_abandon(struct target *target)
+{
+	image_free(target->image);
+	if (target->has_file)
+		newfile_abandon(&target->file);
+	*target = (struct target){ 0 };
+}
