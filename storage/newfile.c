@@ -136,9 +136,14 @@ static int begin_new(struct newfile *file, struct gild_error *err)
 
 	if (open_folder(file, !only) < 0)
 		return failed(file, "cannot be created", errno, err);
-	if (only &&
-	    !fstatat(file->folder_fd, file->name, &st, AT_SYMLINK_NOFOLLOW))
-		return failed(file, "cannot be created", EEXIST, err);
+	if (only) {
+		int taken = fstatat(file->folder_fd, file->name, &st,
+				    AT_SYMLINK_NOFOLLOW) == 0;
+
+		if (taken || errno != ENOENT)
+			return failed(file, "cannot be created",
+				      taken ? EEXIST : errno, err);
+	}
 	if (open_successor(file) < 0)
 		return failed(file, "cannot be created", errno, err);
 	return 0;
