@@ -80,14 +80,14 @@ static int check_names(const char *path, const char *image_path,
 
 	if (is_same(path, image_path))
 		return fail(err, GILD_ERR_INVALID, 0,
-			    "%s: cannot be its own data file", image_path);
+			    "the image cannot be its own data file");
 	if (!create->backing)
 		return 0;
 	backing = door_resolve(image_path, create->backing, NULL);
 	if (backing && is_same(path, backing))
 		return fail(
 			err, GILD_ERR_INVALID, 0,
-			"%s: is the backing file, and would be overwritten as data file",
+			"%s is the backing file, and would be overwritten as data file",
 			path);
 	return 0;
 }

@@ -224,6 +224,6 @@ int qcow2_header_write(struct storage *storage,
 
 	data = qcow2_header_encode(header, &length, err);
 	if (!data)
-		return error_prefix(err, "%s: ", storage->path);
+		return -1;
 	return storage_write(storage, data, length, 0, err);
 }

@@ -104,8 +104,8 @@ static int check_cluster_bits(const struct qcow2_header *header,
 static int check_length(const struct qcow2_header *header, uint64_t file_length,
 			struct gild_error *err)
 {
-	uint32_t least = header->version == 2 ? QCOW2_V2_HEADER
-					      : QCOW2_V3_HEADER_MIN;
+	uint32_t least = header->version == 2 ? QCOW2_V2_HEADER :
+						QCOW2_V3_HEADER_MIN;
 
 	if (header->length < least || header->length % 8 ||
 	    header->length > 1U << header->cluster_bits)
@@ -444,16 +444,6 @@ static int read_all(struct storage *storage, struct qcow2_header *header,
 	return check_snapshots(header, file_length, err);
 }
 
-/* What went wrong with the header's content does not name the file yet. */
-static int give_up(struct storage *storage, struct qcow2_header *header,
-		   struct gild_error *err)
-{
-	qcow2_header_free(header);
-	if (err && err->kind != GILD_ERR_IO)
-		error_prefix(err, "%s: ", storage->path);
-	return -1;
-}
-
 int qcow2_header_read_for_repair(struct storage *storage,
 				 struct qcow2_header *header,
 				 struct gild_error *err)
@@ -463,8 +453,10 @@ int qcow2_header_read_for_repair(struct storage *storage,
 	memset(header, 0, sizeof(*header));
 	if (storage_size(storage, &file_length, err) < 0)
 		return -1;
-	if (read_all(storage, header, file_length, err) < 0)
-		return give_up(storage, header, err);
+	if (read_all(storage, header, file_length, err) < 0) {
+		qcow2_header_free(header);
+		return -1;
+	}
 	if (check_reftable(header, file_length, NULL) < 0) {
 		header->reftable_offset = 0;
 		header->reftable_clusters = 0;
@@ -480,8 +472,9 @@ int qcow2_header_read(struct storage *storage, struct qcow2_header *header,
 	memset(header, 0, sizeof(*header));
 	if (storage_size(storage, &file_length, err) < 0)
 		return -1;
-	if (read_all(storage, header, file_length, err) < 0 ||
-	    check_reftable(header, file_length, err) < 0)
-		return give_up(storage, header, err);
-	return 0;
+	if (read_all(storage, header, file_length, err) == 0 &&
+	    check_reftable(header, file_length, err) == 0)
+		return 0;
+	qcow2_header_free(header);
+	return -1;
 }

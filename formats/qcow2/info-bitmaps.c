@@ -32,9 +32,8 @@ struct directory {
 static int fail_entry(const struct directory *directory, const char *what,
 		      struct gild_error *err)
 {
-	fail(err, GILD_ERR_CORRUPT, 0,
-	     "%s: an entry of the bitmap directory %s",
-	     directory->q->image.storage->path, what);
+	fail(err, GILD_ERR_CORRUPT, 0, "an entry of the bitmap directory %s",
+	     what);
 	return error_at(err, directory->q->header.bitmap_directory_offset +
 				     directory->used);
 }

@@ -115,8 +115,7 @@ int qcow2_info_encryption(struct qcow2 *q, struct gild_value *specific,
 		return -1;
 	if (memcmp(luks, magic, sizeof(magic)) != 0) {
 		fail(err, GILD_ERR_CORRUPT, 0,
-		     "%s: the encryption header is not LUKS version 1",
-		     q->image.storage->path);
+		     "the encryption header is not LUKS version 1");
 		return error_at(err, q->header.crypto_offset);
 	}
 	return add_luks(to, luks) < 0 ? fail_nomem(err) : 0;

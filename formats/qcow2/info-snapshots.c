@@ -23,11 +23,11 @@ struct entry {
 	uint64_t variable; /* bytes after the head, without padding */
 };
 
-static int fail_entry(const struct qcow2 *q, uint32_t index, uint64_t offset,
-		      const char *what, struct gild_error *err)
+static int fail_entry(uint32_t index, uint64_t offset, const char *what,
+		      struct gild_error *err)
 {
-	fail(err, GILD_ERR_CORRUPT, 0, "%s: entry %u of the snapshot table %s",
-	     q->image.storage->path, index, what);
+	fail(err, GILD_ERR_CORRUPT, 0, "entry %u of the snapshot table %s",
+	     index, what);
 	return error_at(err, offset);
 }
 
@@ -85,16 +85,16 @@ static int read_entry(struct qcow2 *q, uint32_t index, uint64_t *offset,
 	struct entry entry;
 
 	if (*offset - q->header.snapshots_offset > MAX_TABLE)
-		return fail_entry(q, index, *offset, "is beyond 64 MiB", err);
+		return fail_entry(index, *offset, "is beyond 64 MiB", err);
 	if (storage_read_all(q->image.storage, head, sizeof(head), *offset,
 			     err) < 0)
 		return -1;
 	read_head(head, snapshot, &entry);
 	if (entry.extra_length > MAX_EXTRA)
-		return fail_entry(q, index, *offset, "has too much extra data",
+		return fail_entry(index, *offset, "has too much extra data",
 				  err);
 	if (entry.extra_length < 16 && q->header.version >= 3)
-		return fail_entry(q, index, *offset,
+		return fail_entry(index, *offset,
 				  "does not say how large the disk was", err);
 	if (read_variable(q, *offset, &entry, snapshot, err) < 0)
 		return -1;
