@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The order of a repair. After each step the image is at least as sound as
+ * before it, whenever the power fails:
+ *
+ *  1. look; entries that hold nothing and point off the grid are cleared
+ *  2. raise counts that are too low (or build a new refcount structure);
+ *     from here on nothing that is in use can be given away
+ *  3. lower counts that are too high
+ *  4. put the COPIED flags right, by the counts; look again
+ *  5. clear the header's "dirty" and "corrupt" marks, if all is well
+ *
+ * Where a broken table hides what it refers to, step 3 is left out: what seems
+ * leaked may be in use. What belongs to the guest is never deleted.
+ */
+#include <stdlib.h>
+
+#include "formats/qcow2/check.h"
+
+#define INCOMPATIBLE_AT 72
+#define MARKS ((uint64_t)(QCOW2_INCOMPAT_DIRTY | QCOW2_INCOMPAT_CORRUPT))
+
+/* Sizes and tables anew, after the file has changed. */
+static int forget(struct check *c)
+{
+	free(c->blocks);
+	c->blocks = NULL;
+	c->need_rebuild = false;
+	return check_measure(c);
+}
+
+static int renew(struct check *c)
+{
+	check_say(c, "Rebuilding refcount structure");
+	if (check_rebuild(c) < 0)
+		return -1;
+	return forget(c);
+}
+
+static int raise_counts(struct check *c)
+{
+	static const struct check_run run = { .action = CHECK_RAISE };
+
+	if (check_run(c, &run) < 0)
+		return -1;
+	return check_flush(c);
+}
+
+/* Bitmaps that nothing vouches for are leaked clusters: before these are free,
+ * nothing may lead there. */
+static int drop_stale_bitmaps(struct check *c)
+{
+	struct qcow2_header *h = &c->q->header;
+
+	if (!h->has_bitmaps || h->autoclear & QCOW2_AUTOCLEAR_BITMAPS)
+		return 0;
+	h->has_bitmaps = false;
+	c->wrote = true;
+	if (qcow2_header_write(c->storage, h, c->err) < 0) {
+		h->has_bitmaps = true;
+		return -1;
+	}
+	return check_flush(c);
+}
+
+static int lower_counts(struct check *c)
+{
+	static const struct check_run run = { .action = CHECK_LOWER };
+
+	if (c->incomplete) {
+		check_say(c, "Leaked clusters are kept: tables that could not "
+			     "be followed may refer to them");
+		return 0;
+	}
+	if (drop_stale_bitmaps(c) < 0 || check_run(c, &run) < 0)
+		return -1;
+	return check_flush(c);
+}
+
+static int repair_counts(struct check *c, const struct check_counts *seen)
+{
+	if (c->fix & GILD_CHECK_FIX_ERRORS) {
+		if (c->need_rebuild)
+			return renew(c);
+		if (seen->too_low && raise_counts(c) < 0)
+			return -1;
+	}
+	/* A broken refcount structure is not written to. */
+	if (c->fix & GILD_CHECK_FIX_LEAKS && seen->leaks && !c->need_rebuild)
+		return lower_counts(c);
+	return 0;
+}
+
+/* Step 4. Where only leaks are to be repaired, flags can be put right if
+ * nothing else is wrong: they follow from the counts. */
+static int repair_copied(struct check *c, const struct check_counts *seen)
+{
+	bool sound = !seen->corruptions && !seen->errors &&
+		     (!seen->leaks || c->fix & GILD_CHECK_FIX_LEAKS);
+	struct check_run run = {
+		.action = CHECK_COMPARE,
+		.copied = c->fix & GILD_CHECK_FIX_ERRORS || sound ?
+				  CHECK_COPIED_FIX :
+				  CHECK_COPIED_REPORT,
+		.speak_copied = true,
+	};
+
+	if (check_run(c, &run) < 0)
+		return -1;
+	return c->wrote ? check_flush(c) : 0;
+}
+
+static int clear_marks(struct check *c)
+{
+	struct qcow2_header *h = &c->q->header;
+	unsigned char field[8];
+
+	if (h->version < 3 || !(h->incompatible & MARKS))
+		return 0;
+	store_be64(field, h->incompatible & ~MARKS);
+	if (check_write(c, field, sizeof(field), INCOMPATIBLE_AT) < 0)
+		return -1;
+	h->incompatible &= ~MARKS;
+	return check_flush(c);
+}
+
+static uint64_t fewer(uint64_t before, uint64_t after)
+{
+	return before > after ? before - after : 0;
+}
+
+int check_and_repair(struct check *c)
+{
+	const struct check_run look = {
+		.action = CHECK_COMPARE,
+		.speak = true,
+		.fix_entries = c->fix & GILD_CHECK_FIX_ERRORS,
+	};
+	struct gild_check_result *result = c->result;
+	struct check_counts seen;
+
+	if (check_run(c, &look) < 0)
+		return -1;
+	seen = c->counts;
+	if (seen.fixed && check_flush(c) < 0)
+		return -1;
+	if (repair_counts(c, &seen) < 0 || repair_copied(c, &seen) < 0)
+		return -1;
+	result->corruptions_fixed =
+		seen.fixed + c->counts.fixed +
+		fewer(seen.corruptions, c->counts.corruptions);
+	result->leaks_fixed = fewer(seen.leaks, c->counts.leaks);
+	if (c->counts.corruptions || c->counts.copied || c->counts.errors)
+		return 0;
+	return clear_marks(c);
+}
