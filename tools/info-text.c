@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* gild info for people: the lines of qemu-img 7.2. */
+#include "tools/info.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "tools/cli.h"
+
+enum {
+	INDENT = 4,
+};
+
+static void print_field(const char *name, const char *value)
+{
+	printf("%s: ", name);
+	print_name(value);
+	putchar('\n');
+}
+
+static void print_value(const struct gild_value *value, int indent);
+
+/* JSON's "lazy-refcounts" is "lazy refcounts" here. */
+static void print_key(const char *key)
+{
+	for (; *key; key++)
+		putchar(*key == '-' ? ' ' : *key);
+}
+
+/* The members of an object or list, each on a line of its own. */
+static void print_items(const struct gild_value *value, int indent)
+{
+	for (size_t i = 0; i < value->count; i++) {
+		printf("%*s", indent * INDENT, "");
+		if (value->type == GILD_VALUE_LIST)
+			printf("[%zu]", i);
+		else
+			print_key(value->items[i].name);
+		putchar(':');
+		print_value(&value->items[i], indent);
+	}
+}
+
+static void print_value(const struct gild_value *value, int indent)
+{
+	switch (value->type) {
+	case GILD_VALUE_BOOL:
+		printf(" %s\n", value->boolean ? "true" : "false");
+		break;
+	case GILD_VALUE_NUMBER:
+		printf(" %" PRIu64 "\n", value->number);
+		break;
+	case GILD_VALUE_STRING:
+		putchar(' ');
+		print_name(value->string);
+		putchar('\n');
+		break;
+	case GILD_VALUE_OBJECT:
+	case GILD_VALUE_LIST:
+		putchar('\n');
+		print_items(value, indent + 1);
+		break;
+	}
+}
+
+/* "-9s " and not "-10s": a long name keeps its distance. */
+static void print_padded(const char *text, int width)
+{
+	print_name(text);
+	printf("%*s ",
+	       (int)strlen(text) < width ? width - (int)strlen(text) : 0, "");
+}
+
+static void print_snapshot(const struct gild_snapshot *snapshot)
+{
+	const uint64_t millisecond = 1000000, second = 1000 * millisecond;
+	uint64_t clock = snapshot->vm_clock_nsec;
+	time_t date = (time_t)snapshot->date_sec;
+	char size[32], day[32] = "", icount[32] = "", ran[64];
+	struct tm tm;
+
+	if (localtime_r(&date, &tm))
+		strftime(day, sizeof(day), "%Y-%m-%d %H:%M:%S", &tm);
+	snprintf(ran, sizeof(ran), "%02" PRIu64 ":%02d:%02d.%03d",
+		 clock / second / 3600, (int)(clock / second / 60 % 60),
+		 (int)(clock / second % 60), (int)(clock / millisecond % 1000));
+	if (snapshot->has_icount)
+		snprintf(icount, sizeof(icount), "%" PRIu64, snapshot->icount);
+	print_padded(snapshot->id, 9);
+	print_padded(snapshot->name, 16);
+	printf("%8s%20s%13s%11s\n", human_size(snapshot->vm_state_size, size),
+	       day, ran, icount);
+}
+
+static void print_snapshots(const struct gild_info *info)
+{
+	if (!info->snapshot_count)
+		return;
+	printf("Snapshot list:\n%-9s %-16s %8s%20s%13s%11s\n", "ID", "TAG",
+	       "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
+	for (size_t i = 0; i < info->snapshot_count; i++)
+		print_snapshot(&info->snapshots[i]);
+}
+
+static void print_backing(const struct gild_info *info)
+{
+	const char *full = info->full_backing_filename;
+
+	if (!info->backing_filename)
+		return;
+	printf("backing file: ");
+	print_name(info->backing_filename);
+	if (full && strcmp(full, info->backing_filename) != 0) {
+		printf(" (actual path: ");
+		print_name(full);
+		putchar(')');
+	}
+	putchar('\n');
+	if (info->backing_format)
+		print_field("backing file format", info->backing_format);
+}
+
+/* Not in qemu-img, which refuses to look at such an image. */
+static void print_use(const struct gild_info *info)
+{
+	if (info->being_written)
+		printf("in use: yes, being written by another process\n");
+	else if (info->in_use)
+		printf("in use: yes, by another process\n");
+}
+
+void info_text(const struct gild_info *info)
+{
+	char size[32];
+
+	print_field("image", info->filename);
+	print_field("file format", info->format);
+	printf("virtual size: %s (%" PRIu64 " bytes)\n",
+	       human_size(info->virtual_size, size), info->virtual_size);
+	printf("disk size: %s\n", human_size(info->actual_size, size));
+	if (info->encrypted)
+		printf("encrypted: yes\n");
+	if (info->cluster_size)
+		printf("cluster_size: %" PRIu64 "\n", info->cluster_size);
+	if (info->dirty)
+		printf("cleanly shut down: no\n");
+	print_use(info);
+	print_backing(info);
+	print_snapshots(info);
+	if (info->specific && info->specific->count) {
+		printf("Format specific information:\n");
+		print_items(info->specific, 1);
+	}
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Opening images as the options of the command line say. The policy of the
+ * tools is to follow plain paths whose format is recorded; GILD_UNTRUSTED=1
+ * in the environment stands for --untrusted. --allow-backing is the narrower
+ * permission and so holds beside either.
+ */
+#include "tools/cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_untrusted(const struct open_arguments *arguments)
+{
+	const char *set = getenv("GILD_UNTRUSTED");
+
+	return arguments->untrusted || (set && *set && strcmp(set, "0") != 0);
+}
+
+struct gild_policy open_policy(const struct open_arguments *arguments)
+{
+	struct gild_policy policy = {
+		.follow = GILD_FOLLOW_PATHS,
+		.below = arguments->below,
+		.backing_format = arguments->backing_format,
+	};
+
+	if (is_untrusted(arguments) && !arguments->below)
+		policy.follow = GILD_FOLLOW_NONE;
+	return policy;
+}
+
+struct gild_image *open_image(const struct open_arguments *arguments,
+			      const char *path, unsigned flags,
+			      struct gild_error *err)
+{
+	struct gild_open_options options = {
+		.format = arguments->format,
+		.flags = flags | (arguments->share ? GILD_OPEN_SHARE : 0),
+		.cache = arguments->cache,
+		.policy = open_policy(arguments),
+	};
+
+	return gild_open(path, &options, err);
+}
+
+int close_image(struct gild_image *image, int status, struct gild_error *err)
+{
+	struct gild_error late = { .kind = GILD_ERR_NONE };
+
+	if (gild_close(image, &late) == 0 || err->kind != GILD_ERR_NONE)
+		return status;
+	*err = late;
+	return status ? status : 1;
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+	size_t length = strlen(text), tail = strlen(end);
+
+	return length >= tail && !strcmp(text + length - tail, end);
+}
+
+const char *target_format(const char *path, const char *format,
+			  const char *option, struct gild_error *err)
+{
+	if (format)
+		return format;
+	if (!ends_with(path, ".qcow2"))
+		return "raw";
+	tool_fail(err,
+		  "%s: the format was not named, and the default (raw) "
+		  "contradicts the name",
+		  path);
+	tool_hint(err, "add %s qcow2, or %s raw if that is meant", option,
+		  option);
+	return NULL;
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Errors of the command line, and how errors of any origin are printed: one
+ * line "gild: message" on standard error, the way out on the next.
+ */
+#include "tools/cli.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+/* Marks a command line that makes no sense. */
+static const char misuse[] = "command line";
+
+static void fill(struct gild_error *err, const char *operation,
+		 const char *format, va_list args)
+	__attribute__((format(printf, 3, 0)));
+
+static void fill(struct gild_error *err, const char *operation,
+		 const char *format, va_list args)
+{
+	memset(err, 0, sizeof(*err));
+	err->kind = GILD_ERR_INVALID;
+	snprintf(err->operation, sizeof(err->operation), "%s", operation);
+	vsnprintf(err->message, sizeof(err->message), format, args);
+}
+
+int tool_fail(struct gild_error *err, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	fill(err, "tool", format, args);
+	va_end(args);
+	return -1;
+}
+
+int tool_misuse(struct gild_error *err, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	fill(err, misuse, format, args);
+	va_end(args);
+	return -1;
+}
+
+void tool_hint(struct gild_error *err, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(err->hint, sizeof(err->hint), format, args);
+	va_end(args);
+}
+
+/* One line stays one line, and a file's name cannot drive the terminal. */
+static void print_line(const char *prefix, const char *text)
+{
+	char line[1100];
+	size_t used = 0;
+
+	for (; *text && used + 5 < sizeof(line); text++) {
+		unsigned char c = (unsigned char)*text;
+
+		if (c == '\n')
+			used += (size_t)sprintf(line + used, "\\n");
+		else if (c < ' ' || c == 0x7f)
+			used += (size_t)sprintf(line + used, "\\%03o", c);
+		else
+			line[used++] = (char)c;
+	}
+	line[used] = '\0';
+	fprintf(stderr, "%s%s\n", prefix, line);
+}
+
+void report_error(const struct gild_error *err, const char *verb)
+{
+	fflush(stdout);
+	print_line("gild: ", err->message[0] ? err->message : "failed");
+	if (err->hint[0])
+		print_line("gild: ", err->hint);
+	if (strcmp(err->operation, misuse) != 0)
+		return;
+	fprintf(stderr, "Try 'gild%s%s --help' for more information.\n",
+		verb ? " " : "", verb ? verb : "");
+}
+
+void report_warning(const char *message)
+{
+	print_line("gild: warning: ", message);
+}
