@@ -27,6 +27,9 @@ struct image *image_open_storage(struct storage *storage,
 				 const struct gild_open_options *options,
 				 struct gild_error *err);
 
+/* STORAGE_* for an image that is opened with these options. */
+unsigned image_storage_flags(const struct gild_open_options *options);
+
 /* Free without flushing. NULL is allowed. The chain below goes, too. */
 void image_free(struct image *image);
 

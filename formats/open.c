@@ -14,7 +14,7 @@
 #define HEAD_LENGTH 4096
 #define DEFAULT_MAX_DEPTH 256
 
-static unsigned storage_flags(const struct gild_open_options *options)
+unsigned image_storage_flags(const struct gild_open_options *options)
 {
 	unsigned flags = options->flags & GILD_OPEN_WRITE ? STORAGE_WRITE : 0;
 
@@ -23,6 +23,9 @@ static unsigned storage_flags(const struct gild_open_options *options)
 		flags |= STORAGE_DIRECT;
 	if (options->cache == GILD_CACHE_UNSAFE)
 		flags |= STORAGE_NO_FLUSH;
+	if (options->cache == GILD_CACHE_WRITETHROUGH ||
+	    options->cache == GILD_CACHE_DIRECTSYNC)
+		flags |= STORAGE_SYNC_WRITES;
 	return flags;
 }
 
@@ -46,7 +49,7 @@ static struct storage *open_file(const char *path,
 {
 	struct storage *storage;
 
-	storage = storage_file_open(path, storage_flags(options), err);
+	storage = storage_file_open(path, image_storage_flags(options), err);
 	if (storage && take_locks(storage, options->flags, err) < 0) {
 		storage_close(storage);
 		return NULL;

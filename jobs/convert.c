@@ -54,6 +54,11 @@ static int check_streams(const struct gild_convert_options *options,
 	if (!options->source_count && !is_raw(options))
 		return fail(err, GILD_ERR_UNSUPPORTED, 0,
 			    "from a stream to a stream goes only raw");
+	if (has_option(options, "data_file", "") ||
+	    has_option(options, "preallocation", "off"))
+		return fail(err, GILD_ERR_UNSUPPORTED, 0,
+			    "a streamed image has neither a data file nor "
+			    "space set aside");
 	if (options->no_create || options->sync)
 		return fail(err, GILD_ERR_INVALID, 0,
 			    "a stream is neither there already nor synced");

@@ -24,17 +24,6 @@ create_options(uint64_t size, const struct gild_convert_options *options)
 	};
 }
 
-static unsigned storage_flags(enum gild_cache cache)
-{
-	unsigned flags = STORAGE_WRITE;
-
-	if (cache == GILD_CACHE_NONE || cache == GILD_CACHE_DIRECTSYNC)
-		flags |= STORAGE_DIRECT;
-	if (cache == GILD_CACHE_UNSAFE)
-		flags |= STORAGE_NO_FLUSH;
-	return flags;
-}
-
 /* Create in the storage (which is taken, also on failure) and open it. */
 static struct image *create_and_open(struct storage *storage,
 				     const struct gild_create_options *create,
@@ -82,16 +71,20 @@ static int make(struct target *target, uint64_t size,
 		struct gild_error *err)
 {
 	struct gild_create_options create = create_options(size, options);
+	const struct gild_open_options open_options = {
+		.flags = GILD_OPEN_WRITE,
+		.cache = options->cache,
+	};
 	const struct format_ops *ops = registry_find(create.format);
-	struct storage *storage;
 	unsigned flags = options->sync ? NEWFILE_SYNC : 0;
+	struct storage *storage;
 
 	if (create_prepare(options->target, ops, &create, err) < 0 ||
 	    newfile_begin(&target->file, options->target, flags, err) < 0)
 		return -1;
 	target->has_file = true;
-	storage = create_storage(&target->file, storage_flags(options->cache),
-				 err);
+	storage = create_storage(&target->file,
+				 image_storage_flags(&open_options), err);
 	if (!storage)
 		return -1;
 	target->image = create_and_open(storage, &create, options, err);
