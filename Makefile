@@ -271,11 +271,11 @@ run-tests   = scripts/run-tests -j $(JOBS) $(if $(T),-k '$(T)')
 
 .PHONY: deps
 deps:
-	@scripts/deps $(DEPS)
+	@scripts/deps build test
 
 .PHONY: check
-check: DEPS := build test
-check: deps
+check:
+	@scripts/deps build test
 	+@$(MAKE) all tests
 	+@$(MAKE) check-layers check-headers
 	+@$(MAKE) D=asan tests
@@ -285,21 +285,21 @@ check: deps
 		-l fast $(foreach v,asan ubsan tsan,$(call unit-items,$(v)))
 
 .PHONY: check-fast
-check-fast: DEPS := build test
-check-fast: deps
+check-fast:
+	@scripts/deps build test
 	+@$(MAKE) tests
 	@$(run-tests) -l fast $(call unit-items,$(VARIANT)) \
 		$(call shell-items,$(VARIANT))
 
 .PHONY: check-asan check-ubsan check-tsan
-check-asan check-ubsan check-tsan: DEPS := build test
-check-asan check-ubsan check-tsan: check-%: deps
+check-asan check-ubsan check-tsan: check-%:
+	@scripts/deps build test
 	+@$(MAKE) D=$* tests
 	@$(run-tests) $(call unit-items,$*) $(call shell-items,$*)
 
 .PHONY: check-long
-check-long: DEPS := build test fuzz
-check-long: deps
+check-long:
+	@scripts/deps build test fuzz
 	+@$(MAKE) tests-long
 	+@$(MAKE) D=asan tests-long
 	+@$(MAKE) D=ubsan tests
@@ -323,20 +323,20 @@ format:
 	clang-format -i $(shell git ls-files '*.c' '*.h')
 
 .PHONY: fuzz
-fuzz: DEPS := build fuzz
-fuzz: deps
+fuzz:
+	@scripts/deps build fuzz
 	+@$(MAKE) D=fuzz fuzz-bins
 	@scripts/fuzz $(FUZZ_SECONDS) $(patsubst fuzz/fuzz-%.c,%,$(FUZZ_SRC))
 
 .PHONY: demo
-demo: DEPS := build demo
-demo: deps
+demo:
+	@scripts/deps build demo
 	+@$(MAKE) all
 	@scripts/demo
 
 .PHONY: bench
-bench: DEPS := build bench
-bench: deps
+bench:
+	@scripts/deps build bench
 	+@$(MAKE) all
 	@bench/run
 
