@@ -133,7 +133,7 @@ static int fill(struct cloning *c, struct storage *storage,
 		return template_write(&c->template, storage, err);
 	c->create.backing = c->options->relative ? c->recorded : c->base;
 	if (c->format->create(storage, &c->create, err) < 0)
-		return -1;
+		return error_prefix(err, "%s: ", storage->path);
 	return c->all_alike ? template_read(&c->template, storage, err) : 0;
 }
 
