@@ -8,17 +8,17 @@
 
 #include "formats/qcow2/qcow2.h"
 
-#define QCOW2_FEATURE_NAME_ENTRY   48 /* type, bit, 46 bytes of name */
-#define QCOW2_EXT_HEAD		   8 /* type, length */
+#define QCOW2_FEATURE_NAME_ENTRY 48 /* type, bit, 46 bytes of name */
+#define QCOW2_EXT_HEAD 8	    /* type, length */
 #define QCOW2_MAX_BITMAP_DIRECTORY (64ULL << 20)
 
 /* The file's first bytes, as far as the header can reach. */
 struct header_area {
 	const unsigned char *data;
 	uint32_t length; /* bytes in data */
-	uint32_t start; /* where extensions start: the header's end */
-	uint32_t limit; /* where they must end */
-	uint64_t file_length; /* rounded up to a whole cluster */
+	uint32_t start;	 /* where extensions start: the header's end */
+	uint32_t limit;	 /* where they must end */
+	uint64_t file_length;
 };
 
 /* The bytes that extensions span, from the start of the file; more than the
@@ -38,6 +38,16 @@ int qcow2_extensions_find_names(const struct header_area *area,
  * no name for it. Unprintable bytes become '?'. */
 bool qcow2_feature_name(const struct qcow2_header *header, unsigned type,
 			unsigned bit, char name[QCOW2_FEATURE_NAME_ENTRY]);
+
+/* header-check.c. file_length is the file's, not rounded. */
+int qcow2_header_check_features(struct qcow2_header *header,
+				struct gild_error *err);
+int qcow2_header_check_l1(const struct qcow2_header *header,
+			  uint64_t file_length, struct gild_error *err);
+int qcow2_header_check_snapshots(const struct qcow2_header *header,
+				 uint64_t file_length, struct gild_error *err);
+int qcow2_header_check_reftable(const struct qcow2_header *header,
+				uint64_t file_length, struct gild_error *err);
 
 /* A table that must lie in the file, on a cluster boundary, and not at 0. */
 int qcow2_header_check_table(const struct qcow2_header *header,
