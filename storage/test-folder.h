@@ -7,6 +7,7 @@
 #define STORAGE_TEST_FOLDER_H
 
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
