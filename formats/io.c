@@ -11,11 +11,9 @@
 #include <string.h>
 
 #include "formats/image.h"
+#include "formats/io.h"
 #include "util/bytes.h"
 #include "util/cleanup.h"
-
-#define ZERO_BUFFER (64U << 10)
-static const unsigned char zeros[ZERO_BUFFER];
 
 static int check_range(const struct image *image, uint64_t offset,
 		       uint64_t length, struct gild_error *err)
@@ -33,7 +31,7 @@ static int check_range(const struct image *image, uint64_t offset,
 	return error_at(err, offset);
 }
 
-static int check_writable(const struct image *image, uint64_t offset,
+int io_check_writable(const struct image *image, uint64_t offset,
 			  uint64_t length, struct gild_error *err)
 {
 	if (!(image->flags & GILD_OPEN_WRITE))
@@ -108,7 +106,7 @@ int image_read(struct image *image, void *buffer, uint64_t length,
 
 /* What allocates holds whole clusters, so that no two writers give one
  * cluster two places. */
-static struct range whole_clusters(const struct image *image, uint64_t offset,
+struct range io_whole_clusters(const struct image *image, uint64_t offset,
 				   uint64_t length)
 {
 	uint64_t unit = max_u64(image->unit, image->cluster_size);
@@ -197,7 +195,7 @@ static int write_new(struct image *image, const void *buffer, uint64_t length,
 static int write_held(struct image *image, const void *buffer, uint64_t length,
 		      uint64_t offset, uint64_t *done, struct gild_error *err)
 {
-	struct range range = whole_clusters(image, offset, length);
+	struct range range = io_whole_clusters(image, offset, length);
 	unsigned slot;
 	int ret;
 
@@ -209,7 +207,7 @@ static int write_held(struct image *image, const void *buffer, uint64_t length,
 	return ret;
 }
 
-static int write_loop(struct image *image, const unsigned char *buffer,
+int io_write(struct image *image, const unsigned char *buffer,
 		      uint64_t length, uint64_t offset, struct gild_error *err)
 {
 	uint64_t done;
@@ -230,7 +228,7 @@ static int write_loop(struct image *image, const unsigned char *buffer,
 }
 
 /* Cache modes that promise durable writes. */
-static int after_write(struct image *image, struct gild_error *err)
+int io_after_write(struct image *image, struct gild_error *err)
 {
 	if (image->cache == GILD_CACHE_WRITETHROUGH ||
 	    image->cache == GILD_CACHE_DIRECTSYNC)
@@ -241,10 +239,10 @@ static int after_write(struct image *image, struct gild_error *err)
 int image_write(struct image *image, const void *buffer, uint64_t length,
 		uint64_t offset, struct gild_error *err)
 {
-	if (check_writable(image, offset, length, err) < 0 ||
-	    write_loop(image, buffer, length, offset, err) < 0)
+	if (io_check_writable(image, offset, length, err) < 0 ||
+	    io_write(image, buffer, length, offset, err) < 0)
 		return -1;
-	return after_write(image, err);
+	return io_after_write(image, err);
 }
 
 static int store_compressed(struct image *image, const void *stored,
@@ -284,7 +282,7 @@ static int write_compressed(struct image *image, const void *buffer,
 			    uint64_t length, uint64_t offset,
 			    struct gild_error *err)
 {
-	struct range range = whole_clusters(image, offset, length);
+	struct range range = io_whole_clusters(image, offset, length);
 	AUTO_FREE unsigned char *stored = malloc(image->cluster_size);
 	long stored_length;
 	unsigned slot;
@@ -297,7 +295,7 @@ static int write_compressed(struct image *image, const void *buffer,
 	if (stored_length < 0)
 		return -1;
 	if (!stored_length)
-		return write_loop(image, buffer, length, offset, err);
+		return io_write(image, buffer, length, offset, err);
 	range_hold(&image->ranges, &range);
 	slot = epoch_enter(&image->epoch);
 	ret = store_compressed(image, stored, (uint32_t)stored_length, offset,
@@ -313,135 +311,15 @@ int gild_write_compressed(struct gild_image *handle, const void *buffer,
 {
 	struct image *image = image_of(handle);
 
-	if (check_writable(image, offset, length, err) < 0 ||
+	if (io_check_writable(image, offset, length, err) < 0 ||
 	    check_compressed(image, offset, length, err) < 0)
 		return -1;
 	if (write_compressed(image, buffer, length, offset, err) < 0)
 		return error_prefix(err, "%s: ", image->path);
-	return after_write(image, err);
+	return io_after_write(image, err);
 }
 
-/* ------------------------------------------------------ zeros, discard -- */
-
-/* Zeros where the format has no other way: nothing where they are already,
- * by the host's means where the place is ours, else written. */
-static int zero_piece(struct image *image, uint64_t offset, uint64_t length,
-		      unsigned flags, uint64_t *done, struct gild_error *err)
-{
-	unsigned slot = epoch_enter(&image->epoch);
-	struct extent extent;
-	struct image *layer;
-	bool settled = false;
-	int ret;
-
-	ret = chain_map(image, offset, length, &extent, &layer, err);
-	if (!ret && layer == image && extent.kind == EXTENT_DATA &&
-	    extent.writable) {
-		ret = storage_zero(extent.storage, extent.host_offset,
-				   extent.length, !(flags & GILD_ZERO_UNMAP),
-				   err);
-		settled = true;
-	}
-	epoch_leave(&image->epoch, slot);
-	if (ret < 0)
-		return -1;
-	*done = extent.length;
-	if (settled || extent.kind == EXTENT_ZERO)
-		return 0;
-	*done = min_u64(*done, ZERO_BUFFER);
-	return write_loop(image, zeros, *done, offset, err);
-}
-
-static int zero_by_pieces(struct image *image, uint64_t offset, uint64_t length,
-			  unsigned flags, struct gild_error *err)
-{
-	uint64_t done;
-
-	for (; length; offset += done, length -= done)
-		if (zero_piece(image, offset, length, flags, &done, err) < 0)
-			return -1;
-	return 0;
-}
-
-/* The whole units inside a range; the disk's end counts as a unit's. */
-static bool inner_units(const struct image *image, uint64_t offset,
-			uint64_t length, uint64_t unit, uint64_t *start,
-			uint64_t *end)
-{
-	*start = round_up(offset, unit);
-	*end = offset + length;
-	if (*end < image->size)
-		*end = round_down(*end, unit);
-	return *start < *end;
-}
-
-typedef int units_op(struct image *image, uint64_t offset, uint64_t length,
-		     unsigned flags, struct gild_error *err);
-
-/* Let the driver do it, with the range held. */
-static int held_units(struct image *image, units_op *op, uint64_t start,
-		      uint64_t end, unsigned flags, struct gild_error *err)
-{
-	struct range range = whole_clusters(image, start, end - start);
-	int ret;
-
-	range_hold(&image->ranges, &range);
-	ret = op(image, start, end - start, flags, err);
-	range_release(&image->ranges, &range);
-	return ret;
-}
-
-static int zero_range(struct image *image, uint64_t offset, uint64_t length,
-		      unsigned flags, struct gild_error *err)
-{
-	uint64_t start, end;
-	int ret = 1;
-
-	if (!image->ops->zero ||
-	    !inner_units(image, offset, length, image->unit, &start, &end))
-		return zero_by_pieces(image, offset, length, flags, err);
-	if (zero_by_pieces(image, offset, start - offset, flags, err) < 0)
-		return -1;
-	ret = held_units(image, image->ops->zero, start, end, flags, err);
-	if (ret == 1)
-		ret = zero_by_pieces(image, start, end - start, flags, err);
-	if (ret < 0)
-		return -1;
-	return zero_by_pieces(image, end, offset + length - end, flags, err);
-}
-
-int image_zero(struct image *image, uint64_t offset, uint64_t length,
-	       unsigned flags, struct gild_error *err)
-{
-	if (check_writable(image, offset, length, err) < 0)
-		return -1;
-	if (zero_range(image, offset, length, flags, err) < 0)
-		return error_prefix(err, "%s: ", image->path);
-	return after_write(image, err);
-}
-
-static int discard_units(struct image *image, uint64_t offset, uint64_t length,
-			 unsigned flags, struct gild_error *err)
-{
-	(void)flags;
-	return image->ops->discard(image, offset, length, err);
-}
-
-int image_discard(struct image *image, uint64_t offset, uint64_t length,
-		  struct gild_error *err)
-{
-	uint64_t unit = max_u64(image->unit, image->cluster_size);
-	uint64_t start, end;
-
-	if (check_writable(image, offset, length, err) < 0)
-		return -1;
-	if (!image->ops->discard ||
-	    !inner_units(image, offset, length, unit, &start, &end))
-		return 0;
-	if (held_units(image, discard_units, start, end, 0, err) < 0)
-		return error_prefix(err, "%s: ", image->path);
-	return after_write(image, err);
-}
+/* ------------------------------------------------------------ flushing -- */
 
 int image_flush(struct image *image, bool closing, struct gild_error *err)
 {
@@ -470,18 +348,6 @@ int gild_write(struct gild_image *image, const void *buffer, uint64_t length,
 	       uint64_t offset, struct gild_error *err)
 {
 	return image_write(image_of(image), buffer, length, offset, err);
-}
-
-int gild_zero(struct gild_image *image, uint64_t offset, uint64_t length,
-	      unsigned flags, struct gild_error *err)
-{
-	return image_zero(image_of(image), offset, length, flags, err);
-}
-
-int gild_discard(struct gild_image *image, uint64_t offset, uint64_t length,
-		 struct gild_error *err)
-{
-	return image_discard(image_of(image), offset, length, err);
 }
 
 int gild_flush(struct gild_image *image, struct gild_error *err)

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the parts of the core's I/O share: io.c, zero.c. */
+#ifndef FORMATS_IO_H
+#define FORMATS_IO_H
+
+#include "formats/image.h"
+
+/* May the image be written, and does it reach that far? */
+int io_check_writable(const struct image *image, uint64_t offset,
+		      uint64_t length, struct gild_error *err);
+
+/* Write, in place or to new space; the range was checked. */
+int io_write(struct image *image, const unsigned char *buffer, uint64_t length,
+	     uint64_t offset, struct gild_error *err);
+
+/* Cache modes that promise durable writes. */
+int io_after_write(struct image *image, struct gild_error *err);
+
+/* The whole clusters that a range touches: what a writer that allocates holds,
+ * so that no two give one cluster two places. */
+struct range io_whole_clusters(const struct image *image, uint64_t offset,
+			       uint64_t length);
+
+#endif
