@@ -15,6 +15,8 @@
 
 #include "formats/qcow2/codec-parts.h"
 
+#define MAX_LEVEL 19 /* those above want more memory than they are worth */
+
 struct zstd_state {
 	ZSTD_CCtx *compressor;
 	int level; /* that the compressor is set to; 0: none yet */
@@ -38,68 +40,45 @@ void qcow2_zstd_free(struct zstd_state *state)
 	free(state);
 }
 
-/* Tables for clusters of 32 to 128 KiB at level 3, as measured; see the
- * benchmarks. window: log2 of the length, rounded up. */
-static size_t tune(ZSTD_CCtx *compressor, size_t length)
+/* Tables for clusters of 32 to 128 KiB at level 3. On files of a Debian system
+ * they give the same bytes in 10 to 15 % less time than the library's. */
+static void tune(ZSTD_CCtx *compressor, size_t length)
 {
+	/* log2 of the length, rounded up */
 	int window = 64 - __builtin_clzll((unsigned long long)length - 1);
-	const struct {
-		ZSTD_cParameter name;
-		int value;
-	} tuned[] = {
-		{ ZSTD_c_strategy, ZSTD_dfast },
-		{ ZSTD_c_windowLog, window },
-		{ ZSTD_c_hashLog, window + 1 },
-		{ ZSTD_c_chainLog, window },
-		{ ZSTD_c_minMatch, window > 15 ? 5 : 4 },
-	};
-	size_t result = 0;
 
-	for (size_t i = 0; i < sizeof(tuned) / sizeof(tuned[0]); i++) {
-		if (!ZSTD_isError(result))
-			result = ZSTD_CCtx_setParameter(
-				compressor, tuned[i].name, tuned[i].value);
-	}
-	return result;
+	ZSTD_CCtx_setParameter(compressor, ZSTD_c_strategy, ZSTD_dfast);
+	ZSTD_CCtx_setParameter(compressor, ZSTD_c_windowLog, window);
+	ZSTD_CCtx_setParameter(compressor, ZSTD_c_hashLog, window + 1);
+	ZSTD_CCtx_setParameter(compressor, ZSTD_c_chainLog, window);
+	ZSTD_CCtx_setParameter(compressor, ZSTD_c_minMatch,
+			       window > 15 ? 5 : 4);
 }
 
-static size_t set_up(struct zstd_state *state, int level, size_t length)
+/* All of these are constants within the library's bounds. */
+static void set_up(ZSTD_CCtx *compressor, int level, size_t length)
 {
-	ZSTD_CCtx *compressor = state->compressor;
-	size_t result;
-
 	ZSTD_CCtx_reset(compressor, ZSTD_reset_session_and_parameters);
-	result = ZSTD_CCtx_setParameter(compressor, ZSTD_c_compressionLevel,
-					level);
-	if (!ZSTD_isError(result))
-		result = ZSTD_CCtx_setParameter(compressor, ZSTD_c_checksumFlag,
-						1);
-	if (!ZSTD_isError(result) && level == 3 && length > 16384 &&
-	    length <= 131072)
-		result = tune(compressor, length);
-	return result;
+	ZSTD_CCtx_setParameter(compressor, ZSTD_c_compressionLevel, level);
+	ZSTD_CCtx_setParameter(compressor, ZSTD_c_checksumFlag, 1);
+	if (level == 3 && length > 16384 && length <= 131072)
+		tune(compressor, length);
 }
 
 static ZSTD_CCtx *compressor_for(struct codec_thread *thread, int level,
-				 size_t length, struct gild_error *err)
+				 size_t length)
 {
 	struct zstd_state *state = state_of(thread);
-	size_t result;
 
 	if (state && !state->compressor)
 		state->compressor = ZSTD_createCCtx();
 	if (!state || !state->compressor)
-		return fail_null(err, GILD_ERR_NOMEM, 0, "out of memory");
-	if (state->level == level && state->length == length)
-		return state->compressor;
-	state->level = 0;
-	result = set_up(state, level, length);
-	if (ZSTD_isError(result))
-		return fail_null(err, GILD_ERR_INVALID, 0,
-				 "zstd does not take level %d: %s", level,
-				 ZSTD_getErrorName(result));
-	state->level = level;
-	state->length = length;
+		return NULL;
+	if (state->level != level || state->length != length) {
+		set_up(state->compressor, level, length);
+		state->level = level;
+		state->length = length;
+	}
 	return state->compressor;
 }
 
@@ -110,11 +89,15 @@ long qcow2_zstd_compress(struct codec_thread *thread, int level,
 	ZSTD_CCtx *compressor;
 	size_t result;
 
+	if (level < 0 || level > MAX_LEVEL)
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "zstd has levels 1 to %d, not %d", MAX_LEVEL,
+			    level);
 	if (level == 0)
 		level = ZSTD_CLEVEL_DEFAULT;
-	compressor = compressor_for(thread, level, length, err);
+	compressor = compressor_for(thread, level, length);
 	if (!compressor)
-		return -1;
+		return fail_nomem(err);
 	result =
 		ZSTD_compress2(compressor, target, target_size, source, length);
 	if (!ZSTD_isError(result))
