@@ -106,8 +106,9 @@ static void judge_entry(struct check *c, uint64_t entry)
 			      "ERROR offset=%jx: cluster of a bitmap is "
 			      "not properly aligned",
 			      (uintmax_t)offset);
-	if (offset)
-		check_count(c, offset, c->q->cluster_size, 1);
+	if (offset && check_count(c, offset, c->q->cluster_size, 1) &&
+	    c->data_map)
+		check_mark_data(c, offset, c->q->cluster_size);
 }
 
 static int use_entries(struct check *c, const uint64_t *entries, size_t count)

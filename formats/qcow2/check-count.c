@@ -76,6 +76,7 @@ bool check_count(struct check *c, uint64_t offset, uint64_t length,
 	if (!length)
 		return true;
 	if (is_outside(c, offset, length)) {
+		c->beyond = min_u64(c->beyond, offset >> c->q->cluster_bits);
 		check_corrupt(c, weight,
 			      "ERROR: counting reference for region exceeding "
 			      "the end of the file by one cluster or more: "
@@ -83,8 +84,19 @@ bool check_count(struct check *c, uint64_t offset, uint64_t length,
 			      (uintmax_t)offset, (uintmax_t)length);
 		return false;
 	}
+	if (c->fixing)
+		return true;
 	last = (offset + length - 1) >> c->q->cluster_bits;
 	for (uint64_t i = offset >> c->q->cluster_bits; i <= last; i++)
 		check_count_one(c, i, weight);
 	return true;
+}
+
+void check_mark_data(struct check *c, uint64_t offset, uint64_t length)
+{
+	uint64_t end = min_u64(
+		div_round_up(offset + length, c->q->cluster_size), c->clusters);
+
+	for (uint64_t i = offset >> c->q->cluster_bits; i < end; i++)
+		c->data_map[i / 64] |= 1ULL << (i % 64);
 }

@@ -34,7 +34,7 @@ bool check_copied_is_wrong(struct check *c, uint64_t offset, bool copied)
 static void count_data(struct check *c, struct check_walk *walk,
 		       uint64_t offset)
 {
-	if (!walk->active || !c->first_pass)
+	if (!walk->active || !c->first_pass || c->fixing)
 		return;
 	c->counts.allocated += walk->weight;
 	if (walk->expected && walk->expected != offset)
@@ -46,7 +46,7 @@ static void count_data(struct check *c, struct check_walk *walk,
 
 static bool may_change(struct check *c, const struct check_walk *walk)
 {
-	return walk->dirty_to || !check_is_metadata(c, walk->offset);
+	return walk->dirty_to || !check_is_shared(c, walk->offset);
 }
 
 static void store(struct check *c, struct check_walk *walk, uint32_t index,
@@ -91,7 +91,7 @@ static void judge_copied(struct check *c, struct check_walk *walk,
 	uint64_t offset = entry_offset(entry);
 	bool wrong;
 
-	if (!walk->active || c->run.copied == CHECK_COPIED_IGNORE)
+	if (!walk->active || !check_sees_copied(c))
 		return;
 	/* Clusters of a data file count as referred to once. */
 	if (c->data_file)
@@ -104,6 +104,14 @@ static void judge_copied(struct check *c, struct check_walk *walk,
 }
 
 /* --- the long way ------------------------------------------------------------ */
+
+/* References to data clusters. */
+static void refer(struct check *c, const struct check_walk *walk,
+		  uint64_t offset, uint64_t length)
+{
+	if (check_count(c, offset, length, walk->weight) && c->data_map)
+		check_mark_data(c, offset, length);
+}
 
 static void judge_compressed(struct check *c, struct check_walk *walk,
 			     uint32_t index, struct qcow2_entry entry)
@@ -127,8 +135,8 @@ static void judge_compressed(struct check *c, struct check_walk *walk,
 			      index, (uintmax_t)entry.word);
 		return;
 	}
-	check_count(c, offset, compressed_length(c->q, entry), walk->weight);
-	if (!walk->active || !c->first_pass)
+	refer(c, walk, offset, compressed_length(c->q, entry));
+	if (!walk->active || !c->first_pass || c->fixing)
 		return;
 	c->counts.allocated += walk->weight;
 	c->counts.compressed += walk->weight;
@@ -162,26 +170,26 @@ static bool contains_data(const struct check *c, struct qcow2_entry entry)
 }
 
 /* A place off the cluster grid. Where it holds nothing but zeros it can be
- * forgotten: true. */
+ * forgotten: true. (Version 2 has no other way to say zero.) */
 static bool forget_place(struct check *c, struct check_walk *walk,
 			 uint32_t index, struct qcow2_entry entry)
 {
 	bool data = contains_data(c, entry);
-	bool fix = !data && c->run.fix_entries && c->first_pass &&
-		   may_change(c, walk);
+	bool can = !data && c->first_pass && c->q->header.version >= 3;
+	uint64_t offset = entry_offset(entry);
 
-	if (!fix) {
-		check_corrupt(c, walk->weight,
-			      "ERROR offset=%jx: %s cluster is not properly "
-			      "aligned; L2 entry corrupted.",
-			      (uintmax_t)entry_offset(entry),
-			      data ? "Data" : "Preallocated");
+	check_corrupt(c, walk->weight,
+		      "ERROR offset=%jx: %s cluster is not properly aligned; "
+		      "L2 entry corrupted.",
+		      (uintmax_t)offset, data ? "Data" : "Preallocated");
+	if (can && !c->fixing)
+		c->counts.misplaced++;
+	if (!can || !c->fixing || !c->run.fix_entries || !may_change(c, walk))
 		return false;
-	}
 	check_say(c,
 		  "Repairing offset=%jx: Preallocated cluster is not "
 		  "properly aligned; L2 entry corrupted.",
-		  (uintmax_t)entry_offset(entry));
+		  (uintmax_t)offset);
 	entry.word = c->q->extended_l2 ? 0 : QCOW2_ZERO;
 	store(c, walk, index, entry);
 	return true;
@@ -202,7 +210,7 @@ static void judge_cluster(struct check *c, struct check_walk *walk,
 		return;
 	count_data(c, walk, offset);
 	if (!c->data_file)
-		check_count(c, offset, c->q->cluster_size, walk->weight);
+		refer(c, walk, offset, c->q->cluster_size);
 	judge_copied(c, walk, index, entry);
 }
 
@@ -229,7 +237,7 @@ static void judge(struct check *c, struct check_walk *walk, uint32_t index)
 static void walk_ordinary(struct check *c, struct check_walk *walk)
 {
 	uint64_t clusters = c->clusters, off_grid = c->q->cluster_size - 1;
-	bool copied = walk->active && c->run.copied != CHECK_COPIED_IGNORE;
+	bool copied = walk->active && check_sees_copied(c);
 	uint64_t word, offset, cluster;
 
 	for (uint32_t i = 0; i < c->q->l2_entries; i++) {
@@ -244,7 +252,10 @@ static void walk_ordinary(struct check *c, struct check_walk *walk)
 			continue;
 		}
 		count_data(c, walk, offset);
-		check_count_one(c, cluster, walk->weight);
+		if (!c->fixing)
+			check_count_one(c, cluster, walk->weight);
+		if (c->data_map)
+			check_mark_data(c, offset, 1);
 		if (copied &&
 		    check_copied_is_wrong(c, offset, word & QCOW2_COPIED))
 			wrong_copied(c, walk, i, offset);

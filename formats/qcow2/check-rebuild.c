@@ -70,20 +70,33 @@ static uint64_t most_blocks(const struct check *c, uint64_t start)
 	return blocks;
 }
 
-static int prepare(struct check *c, struct check_rebuilding *r)
+/* An entry that pointed outside the file must not come to point there. */
+static int find_place(struct check *c, struct check_rebuilding *r,
+		      uint64_t *blocks)
 {
-	uint64_t blocks;
+	uint64_t end;
 
 	r->start = r->next = find_start(c);
 	r->shared = r->start / c->q->refblock_entries;
-	blocks = most_blocks(c, r->start);
-	if (blocks * 8 > QCOW2_MAX_REFTABLE_BYTES) {
-		fail(c->err, GILD_ERR_RANGE, 0,
-		     "%s: the refcount table that it needs would be larger "
-		     "than %llu bytes",
-		     c->storage->path, QCOW2_MAX_REFTABLE_BYTES);
-		return error_hint(c->err, "convert it to a new image");
+	*blocks = most_blocks(c, r->start);
+	end = r->start + *blocks + table_clusters(c, *blocks);
+	if (*blocks * 8 > QCOW2_MAX_REFTABLE_BYTES) {
+		check_say(c, "The refcount structure is not rebuilt: it would "
+			     "be larger than it may");
+		return 1;
 	}
+	if (end > c->beyond) {
+		check_say(c,
+			  "The refcount structure is not rebuilt: entries that "
+			  "point behind the end of the file would lead to it");
+		return 1;
+	}
+	return 0;
+}
+
+static int allocate(struct check *c, struct check_rebuilding *r,
+		    uint64_t blocks)
+{
 	r->table = calloc(blocks, sizeof(*r->table));
 	r->below = calloc(c->q->refblock_entries, sizeof(*r->below));
 	r->data = memory_io_buffer(c->q->cluster_size);
@@ -195,8 +208,12 @@ static int switch_header(struct check *c)
 static int rebuild(struct check *c)
 {
 	static const struct check_run run = { .action = CHECK_REBUILD };
+	uint64_t blocks;
+	int ret = find_place(c, c->rebuilding, &blocks);
 
-	if (prepare(c, c->rebuilding) < 0 || check_run(c, &run) < 0)
+	if (ret)
+		return ret;
+	if (allocate(c, c->rebuilding, blocks) < 0 || check_run(c, &run) < 0)
 		return -1;
 	settle(c);
 	if (write_own_blocks(c) < 0 || write_table(c) < 0)

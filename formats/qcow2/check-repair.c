@@ -31,9 +31,12 @@ static int forget(struct check *c)
 
 static int renew(struct check *c)
 {
+	int ret;
+
 	check_say(c, "Rebuilding refcount structure");
-	if (check_rebuild(c) < 0)
-		return -1;
+	ret = check_rebuild(c);
+	if (ret)
+		return ret < 0 ? -1 : 0;
 	return forget(c);
 }
 
@@ -91,23 +94,39 @@ static int repair_counts(struct check *c, const struct check_counts *seen)
 	return 0;
 }
 
-/* Step 4. Where only leaks are to be repaired, flags can be put right if
- * nothing else is wrong: they follow from the counts. */
-static int repair_copied(struct check *c, const struct check_counts *seen)
+/* May flags be put right by the counts? Where only leaks are to be repaired,
+ * they may if nothing else is wrong. */
+static bool may_fix_copied(const struct check *c,
+			   const struct check_counts *seen)
 {
-	bool sound = !seen->corruptions && !seen->errors &&
-		     (!seen->leaks || c->fix & GILD_CHECK_FIX_LEAKS);
+	if (c->need_rebuild)
+		return false;
+	if (c->fix & GILD_CHECK_FIX_ERRORS)
+		return true;
+	return !seen->corruptions && !seen->errors;
+}
+
+/* Step 4. */
+static int repair_copied(struct check *c, const struct check_counts *seen,
+			 uint64_t *fixed)
+{
+	static const struct check_run look = {
+		.action = CHECK_COMPARE,
+		.copied = CHECK_COPIED_REPORT,
+	};
 	struct check_run run = {
 		.action = CHECK_COMPARE,
-		.copied = c->fix & GILD_CHECK_FIX_ERRORS || sound ?
-				  CHECK_COPIED_FIX :
-				  CHECK_COPIED_REPORT,
+		.copied = may_fix_copied(c, seen) ? CHECK_COPIED_FIX :
+						    CHECK_COPIED_REPORT,
 		.speak_copied = true,
 	};
 
 	if (check_run(c, &run) < 0)
 		return -1;
-	return c->wrote ? check_flush(c) : 0;
+	*fixed = c->counts.fixed;
+	if (!*fixed)
+		return 0;
+	return check_flush(c) < 0 ? -1 : check_run(c, &look);
 }
 
 static int clear_marks(struct check *c)
@@ -129,25 +148,38 @@ static uint64_t fewer(uint64_t before, uint64_t after)
 	return before > after ? before - after : 0;
 }
 
+/* Step 1. */
+static int look(struct check *c, struct check_counts *seen, uint64_t *cleared)
+{
+	static const struct check_run loud = { .speak = true };
+	static const struct check_run silent = { .speak = false };
+	static const struct check_run clear = { .fix_entries = true };
+
+	*cleared = 0;
+	if (check_run(c, &loud) < 0)
+		return -1;
+	if (c->counts.misplaced && c->fix & GILD_CHECK_FIX_ERRORS) {
+		if (check_run(c, &clear) < 0 || check_flush(c) < 0)
+			return -1;
+		*cleared = c->counts.fixed;
+		if (check_run(c, &silent) < 0)
+			return -1;
+	}
+	*seen = c->counts;
+	return 0;
+}
+
 int check_and_repair(struct check *c)
 {
-	const struct check_run look = {
-		.action = CHECK_COMPARE,
-		.speak = true,
-		.fix_entries = c->fix & GILD_CHECK_FIX_ERRORS,
-	};
 	struct gild_check_result *result = c->result;
 	struct check_counts seen;
+	uint64_t cleared, flags;
 
-	if (check_run(c, &look) < 0)
-		return -1;
-	seen = c->counts;
-	if (seen.fixed && check_flush(c) < 0)
-		return -1;
-	if (repair_counts(c, &seen) < 0 || repair_copied(c, &seen) < 0)
+	if (look(c, &seen, &cleared) < 0 || repair_counts(c, &seen) < 0 ||
+	    repair_copied(c, &seen, &flags) < 0)
 		return -1;
 	result->corruptions_fixed =
-		seen.fixed + c->counts.fixed +
+		cleared + flags +
 		fewer(seen.corruptions, c->counts.corruptions);
 	result->leaks_fixed = fewer(seen.leaks, c->counts.leaks);
 	if (c->counts.corruptions || c->counts.copied || c->counts.errors)

@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * One run: everything that refers to host clusters is counted, window by
- * window, and compared with the refcount blocks.
+ * window, and compared with the refcount blocks. Where tables are to be changed,
+ * they are walked a second time, when it is known what else lies in the
+ * clusters that they occupy.
  */
+#include <stdlib.h>
+
 #include "formats/qcow2/check.h"
 
 /* Passes that no image needs whose length is that of its content. */
@@ -24,6 +28,18 @@ static int count_all(struct check *c)
 	return 0;
 }
 
+static int change_tables(struct check *c)
+{
+	int ret;
+
+	c->fixing = true;
+	ret = check_active(c);
+	if (!ret && c->run.fix_entries)
+		ret = check_inactive(c);
+	c->fixing = false;
+	return ret;
+}
+
 static int pass(struct check *c, uint64_t first)
 {
 	c->first_pass = first == 0;
@@ -34,7 +50,9 @@ static int pass(struct check *c, uint64_t first)
 	if (count_all(c) < 0)
 		return -1;
 	c->top = max_u64(c->top, c->first + c->touched_to);
-	return check_compare(c);
+	if (check_compare(c) < 0)
+		return -1;
+	return c->data_map ? change_tables(c) : 0;
 }
 
 /* Windows start where a refcount block does. */
@@ -57,13 +75,10 @@ static void give_up(struct check *c, uint64_t first)
 			  (uintmax_t)(first << c->q->cluster_bits));
 }
 
-int check_run(struct check *c, const struct check_run *run)
+static int all_passes(struct check *c)
 {
 	uint64_t first = 0;
 
-	c->run = *run;
-	c->counts = (struct check_counts){ 0 };
-	c->highest = c->top = 0;
 	for (unsigned passes = 0; first <= c->clusters; passes++) {
 		if (passes == MAX_PASSES) {
 			give_up(c, first);
@@ -74,4 +89,23 @@ int check_run(struct check *c, const struct check_run *run)
 		first = next_window(c);
 	}
 	return 0;
+}
+
+int check_run(struct check *c, const struct check_run *run)
+{
+	int ret;
+
+	c->run = *run;
+	c->counts = (struct check_counts){ 0 };
+	c->highest = c->top = 0;
+	c->beyond = UINT64_MAX;
+	if (run->fix_entries || run->copied == CHECK_COPIED_FIX) {
+		c->data_map = calloc(c->clusters / 64 + 1, 8);
+		if (!c->data_map)
+			return fail_nomem(c->err);
+	}
+	ret = all_passes(c);
+	free(c->data_map);
+	c->data_map = NULL;
+	return ret;
 }

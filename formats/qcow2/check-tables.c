@@ -80,7 +80,7 @@ static void judge_copied(struct check *c, uint32_t index)
 	uint64_t entry = c->l1[index], offset = entry & QCOW2_OFFSET_MASK;
 	bool fix = c->run.copied == CHECK_COPIED_FIX, known;
 
-	if (!offset || c->run.copied == CHECK_COPIED_IGNORE ||
+	if (!offset || !check_sees_copied(c) ||
 	    !check_copied_is_wrong(c, offset, entry & QCOW2_COPIED))
 		return;
 	if (c->run.speak_copied)

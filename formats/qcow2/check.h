@@ -47,7 +47,7 @@ struct check_run {
 	enum check_copied copied;
 	bool speak;	   /* report problems */
 	bool speak_copied; /* report wrong COPIED flags */
-	bool fix_entries;  /* clear entries that cannot be right */
+	bool fix_entries;  /* clear places of nothing that cannot be right */
 };
 
 /* What one run found; guest clusters count only in the active tables. */
@@ -55,9 +55,10 @@ struct check_counts {
 	uint64_t corruptions; /* without wrong COPIED flags */
 	uint64_t copied;      /* wrong COPIED flags that stay */
 	uint64_t leaks;
-	uint64_t too_low; /* clusters; part of corruptions */
-	uint64_t errors;  /* parts that could not be checked */
-	uint64_t fixed;	  /* entries and flags put right */
+	uint64_t too_low;   /* clusters; part of corruptions */
+	uint64_t errors;    /* parts that could not be checked */
+	uint64_t misplaced; /* entries that fix_entries would clear */
+	uint64_t fixed;	    /* entries and flags put right */
 	uint64_t allocated, fragmented, compressed;
 };
 
@@ -112,9 +113,12 @@ struct check {
 	/* The run. */
 	struct check_run run;
 	bool first_pass;
+	bool fixing;	    /* all is counted: now tables are changed */
+	uint64_t *data_map; /* a bit a cluster: it holds data; or NULL */
 	struct check_counts counts;
 	uint64_t highest; /* clusters up to the last one in use, by any account */
 	uint64_t top;	  /* the same, by references only */
+	uint64_t beyond; /* lowest cluster referred to outside the file */
 	struct check_rebuilding *rebuilding;
 
 	/* What all runs gather. */
@@ -151,13 +155,13 @@ void check_say_rest(struct check *c);
 
 /* Something that belongs to no host cluster is wrong: counts, times over, in
  * the first pass. */
-#define check_corrupt(c, times, ...)                \
-	do {                                        \
-		if (!(c)->first_pass)               \
-			break;                      \
-		(c)->counts.corruptions += (times); \
-		if ((c)->run.speak)                 \
-			check_say(c, __VA_ARGS__);  \
+#define check_corrupt(c, times, ...)                 \
+	do {                                         \
+		if (!(c)->first_pass || (c)->fixing) \
+			break;                       \
+		(c)->counts.corruptions += (times);  \
+		if ((c)->run.speak)                  \
+			check_say(c, __VA_ARGS__);   \
 	} while (0)
 
 /* A part could not be read, nor what lies behind it. */
@@ -172,6 +176,8 @@ void check_window_free(struct check *c);
  * false: it lies outside the file, which is reported and counted. */
 bool check_count(struct check *c, uint64_t offset, uint64_t length,
 		 uint64_t weight);
+/* There is data: no table may be written to. */
+void check_mark_data(struct check *c, uint64_t offset, uint64_t length);
 void check_count_overflow(struct check *c, uint64_t cluster, uint64_t value);
 
 /* weight references to one cluster of the file. */
@@ -247,6 +253,14 @@ int check_long_read(struct check *c, const char *what,
 		    int (*use)(struct check *c, const uint64_t *entries,
 			       size_t count));
 
+/* Is it now that COPIED flags are looked at? They are put right when all is
+ * counted. */
+static inline bool check_sees_copied(const struct check *c)
+{
+	return c->run.copied != CHECK_COPIED_IGNORE &&
+	       c->fixing == (c->run.copied == CHECK_COPIED_FIX);
+}
+
 /* --- check-entry.c: what an L2 table says --------------------------------- */
 
 /* An L2 table being walked. */
@@ -282,15 +296,16 @@ int check_flush(struct check *c);
 /* The changed part of a table of one cluster, in whole sectors. */
 int check_write_table(struct check *c, const unsigned char *table,
 		      uint64_t offset, uint32_t from, uint32_t to);
-/* Does a cluster that some entry refers to hold other metadata, so that
- * writing there would do more harm? */
-bool check_is_metadata(struct check *c, uint64_t offset);
+/* Does the cluster of an L2 table hold something else, too, which writing there
+ * would harm? */
+bool check_is_shared(struct check *c, uint64_t offset);
 
 /* --- check-repair.c, check-rebuild.c ---------------------------------------- */
 
 /* Check, repair, check again. */
 int check_and_repair(struct check *c);
-/* Write a new refcount structure and switch to it. */
+/* Write a new refcount structure and switch to it. Returns 1 where there is no
+ * place for it: nothing was written. */
 int check_rebuild(struct check *c);
 /* Take the counts of one block, counts[n]. */
 int check_rebuild_block(struct check *c, uint64_t block, const uint16_t *counts,
