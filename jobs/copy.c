@@ -54,7 +54,7 @@ static int take_from_stream(struct copy *copy, struct chunk *chunk,
 	if (copy->ended)
 		return 0;
 	if (stream_read(copy->stream_in, chunk->data, copy->chunk, &got,
-			err) < 0)
+			copy->job, err) < 0)
 		return -1;
 	copy->ended = got < copy->chunk;
 	copy->streamed += got;

@@ -86,7 +86,7 @@ void chunk_abort(struct copy *copy, struct chunk *chunk);
 
 /* stream.c: all of length, or up to the end of the stream. */
 int stream_read(int fd, void *buffer, size_t length, size_t *done,
-		struct gild_error *err);
+		const struct gild_job *job, struct gild_error *err);
 int stream_write(int fd, const void *buffer, size_t length,
 		 struct gild_error *err);
 

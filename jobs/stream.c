@@ -1,17 +1,41 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Pipes: bytes in order, all of them. */
+/*
+ * Pipes: bytes in order, all of them. Who feeds one may take forever, so a job
+ * that is cancelled does not wait for the next byte.
+ */
 #include <errno.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "jobs/copy.h"
 
+/* Milliseconds after which a waiting reader looks whether it is cancelled. */
+enum {
+	LOOK_UP = 100
+};
+
+/* Wait until a read would not. What cannot be polled does not block either. */
+static int wait_readable(int fd, const struct gild_job *job,
+			 struct gild_error *err)
+{
+	struct pollfd pollfd = { .fd = fd, .events = POLLIN };
+
+	do {
+		if (job_check(job, err) < 0)
+			return -1;
+	} while (poll(&pollfd, 1, LOOK_UP) == 0);
+	return 0;
+}
+
 int stream_read(int fd, void *buffer, size_t length, size_t *done,
-		struct gild_error *err)
+		const struct gild_job *job, struct gild_error *err)
 {
 	unsigned char *at = buffer;
 	ssize_t n;
 
 	for (*done = 0; *done < length; *done += (size_t)n) {
+		if (wait_readable(fd, job, err) < 0)
+			return -1;
 		n = read(fd, at + *done, length - *done);
 		if (n < 0 && errno == EINTR) {
 			n = 0;
