@@ -246,12 +246,17 @@ enum progress_mode {
 
 struct progress;
 
+enum {
+	PROGRESS_KEEP_STDOUT = 1 << 0, /* print nothing there */
+	PROGRESS_MAY_DIE = 1 << 1,     /* nothing to clean up: end at once */
+};
+
 /*
  * Watch a job from here to progress_finish: show how far it is, print that on
- * SIGUSR1, and cancel it on SIGINT, SIGTERM and SIGHUP. keep_stdout: nothing
- * may be printed on standard output. what: "converting".
+ * SIGUSR1, and cancel it on SIGINT, SIGTERM and SIGHUP. flags: PROGRESS_*;
+ * what: "converting".
  */
-struct progress *progress_start(enum progress_mode mode, bool keep_stdout,
+struct progress *progress_start(enum progress_mode mode, unsigned flags,
 				const char *what, struct gild_error *err);
 
 struct gild_job *progress_job(struct progress *progress);

@@ -174,7 +174,7 @@ static int check(struct gild_image *image, const struct arguments *arguments,
 {
 	struct progress *progress = progress_start(
 		arguments->quiet ? PROGRESS_NONE : arguments->progress,
-		arguments->json, "checking", err);
+		arguments->json ? PROGRESS_KEEP_STDOUT : 0, "checking", err);
 	struct gild_job *job;
 	int status = 0;
 

@@ -110,7 +110,7 @@ static int compare(struct gild_image *a, struct gild_image *b,
 {
 	struct progress *progress = progress_start(
 		arguments->quiet ? PROGRESS_NONE : arguments->progress,
-		arguments->json, "comparing", err);
+		arguments->json ? PROGRESS_KEEP_STDOUT : 0, "comparing", err);
 	int status = 0;
 
 	if (!progress)

@@ -275,9 +275,11 @@ static void fill_options(struct gild_convert_options *options,
 static int copy(const struct gild_convert_options *options,
 		const struct arguments *arguments, struct gild_error *err)
 {
+	unsigned flags =
+		options->target ? 0 : PROGRESS_KEEP_STDOUT | PROGRESS_MAY_DIE;
 	struct progress *progress = progress_start(
-		arguments->quiet ? PROGRESS_NONE : arguments->progress,
-		!options->target, "converting", err);
+		arguments->quiet ? PROGRESS_NONE : arguments->progress, flags,
+		"converting", err);
 	int status;
 
 	if (!progress)

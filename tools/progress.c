@@ -31,6 +31,7 @@ enum {
 struct progress {
 	struct gild_job *job;
 	enum progress_look look;
+	unsigned flags;
 	struct progress_state state;
 	sigset_t old_signals;
 	pthread_t thread;
@@ -84,6 +85,15 @@ static void update(struct progress *progress)
 	state->elapsed = now() - state->started;
 }
 
+/* Somebody who waits for a reader of standard output hears nothing. */
+static void die(struct progress *progress, int number)
+{
+	progress_end(progress->look, &progress->state, false);
+	signal(number, SIG_DFL);
+	pthread_sigmask(SIG_SETMASK, &progress->old_signals, NULL);
+	kill(getpid(), number);
+}
+
 static void handle_signal(struct progress *progress)
 {
 	struct signalfd_siginfo info;
@@ -95,6 +105,8 @@ static void handle_signal(struct progress *progress)
 		progress_once(progress->look, &progress->state);
 		return;
 	}
+	if (progress->flags & PROGRESS_MAY_DIE)
+		die(progress, (int)info.ssi_signo);
 	/* A second one changes nothing: the library is cleaning up. */
 	if (!progress->caught)
 		progress->caught = (int)info.ssi_signo;
@@ -148,7 +160,7 @@ static int catch_signals(struct progress *progress)
 	return progress->signal_fd < 0 || progress->end_fd < 0 ? -1 : 0;
 }
 
-struct progress *progress_start(enum progress_mode mode, bool keep_stdout,
+struct progress *progress_start(enum progress_mode mode, unsigned flags,
 				const char *what, struct gild_error *err)
 {
 	struct progress *progress = calloc(1, sizeof(*progress));
@@ -156,7 +168,8 @@ struct progress *progress_start(enum progress_mode mode, bool keep_stdout,
 
 	if (!progress)
 		return tool_fail(err, "out of memory"), NULL;
-	progress->look = progress_look(mode, keep_stdout);
+	progress->flags = flags;
+	progress->look = progress_look(mode, flags & PROGRESS_KEEP_STDOUT);
 	progress->state.what = what;
 	progress->state.started = now();
 	progress->job = gild_job_new();

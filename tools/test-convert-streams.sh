@@ -1,0 +1,90 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# gild convert from standard input and to standard output, where nothing but
+# the disk may be printed.
+
+# shellcheck source=tests/lib.sh
+. "${BASH_SOURCE%/*}/../tests/lib.sh"
+requires "qemu-img --version"
+
+disk x.raw
+qemu-img convert -c -O qcow2 x.raw z.qcow2
+
+# A pipe in: the size is known at the end only.
+gild convert -q -O qcow2 - in.qcow2 < <(cat x.raw)
+sound in.qcow2
+equal raw x.raw qcow2 in.qcow2
+gild convert -c -O qcow2 - in.qcow2 < <(cat x.raw)
+sound in.qcow2
+equal raw x.raw qcow2 in.qcow2
+gild convert - in.raw < <(cat x.raw)
+same x.raw in.raw
+[ "$(stat -c %b in.raw)" -lt 10000 ] || fail "no holes were made"
+: | gild convert -O qcow2 - empty.qcow2
+sound empty.qcow2
+[ "$(gild info --output=json empty.qcow2 | grep -c '"virtual-size": 0')" = 1 ]
+
+# Sizes around a sector and a cluster; the rest of a sector reads as zeros.
+for size in 1 511 512 513 65535 65536 65537; do
+	head -c $size /dev/urandom >bytes.raw
+	gild convert -O qcow2 - s.qcow2 < <(cat bytes.raw)
+	sound s.qcow2
+	gild convert s.qcow2 s.raw
+	cmp -n $size bytes.raw s.raw
+done
+
+# A file in is used like a named one, in its format.
+gild convert -f qcow2 - file.raw <z.qcow2
+same x.raw file.raw
+gild convert - file.raw <x.raw
+same x.raw file.raw
+run gild convert -f qcow2 - no.raw < <(cat z.qcow2)
+expect_error 'standard input'
+[ ! -e no.raw ] || fail "a target was made"
+
+# What precedes the file's position is not ours.
+{ head -c 1M >/dev/null; gild convert - rest.raw; } <x.raw
+cmp <(tail -c +1048577 x.raw) rest.raw
+
+# Out, to a pipe and to a file.
+for target in pipe file; do
+	if [ $target = pipe ]; then
+		gild convert z.qcow2 - | cat >out.raw
+		gild convert -O qcow2 z.qcow2 - | cat >out.qcow2
+	else
+		gild convert z.qcow2 - >out.raw
+		gild convert -O qcow2 z.qcow2 - >out.qcow2
+	fi
+	same x.raw out.raw
+	sound out.qcow2
+	equal raw x.raw qcow2 out.qcow2
+done
+gild convert - - < <(cat x.raw) | cmp - x.raw
+
+# Progress goes elsewhere then.
+run gild convert -p z.qcow2 -
+expect 0
+same x.raw "$out"
+expect_err '(100.00/100%)'
+run gild convert --progress=json z.qcow2 -
+same x.raw "$out"
+expect_err '"description": "finished"'
+
+# A reader that goes away, a disk that is full: errors, not a quiet end.
+status=0
+{ gild convert x.raw - 2>"$err" || echo $? >code; } | head -c 1 >/dev/null
+[ "$(cat code)" = 1 ] || fail "status $(cat code 2>&1) as the reader left"
+grep -q '^gild: ' "$err" || fail "no error as the reader left"
+if [ -w /dev/full ]; then
+	run bash -c '"$GILD" convert x.raw - >/dev/full'
+	expect_error 'No space left on device'
+fi
+
+run gild convert -c -O qcow2 x.raw -
+expect 1
+[ -s "$err" ] || fail "-c to standard output"
+run gild convert -n x.raw -
+expect_error '-n needs a target'
+run gild convert x.raw - y.raw < <(cat x.raw)
+expect_error 'cannot be joined'
