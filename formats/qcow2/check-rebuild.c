@@ -123,8 +123,7 @@ int check_rebuild_block(struct check *c, uint64_t block, const uint16_t *counts,
 		return 0;
 	if (block > r->shared)
 		return fail(c->err, GILD_ERR_CORRUPT, 0,
-			    "%s: was changed during the repair",
-			    c->storage->path);
+			    "was changed during the repair");
 	if (block == r->shared) {
 		memcpy(r->below, counts, n * sizeof(*counts));
 		return 0;

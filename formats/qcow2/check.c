@@ -134,9 +134,7 @@ int qcow2_check(struct image *image, unsigned fix,
 	};
 	if (fix && !(image->flags & GILD_OPEN_WRITE))
 		return fail(err, GILD_ERR_INVALID, 0,
-			    "%s: is open for reading only and cannot be "
-			    "repaired",
-			    image->path);
+			    "is open for reading only and cannot be repaired");
 	pthread_mutex_lock(&q->flushing);
 	pthread_rwlock_wrlock(&q->lock);
 	ret = check_locked(q, fix, result, err);

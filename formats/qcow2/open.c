@@ -103,7 +103,7 @@ static int read_tables(struct qcow2 *q, struct gild_error *err)
 	if (qcow2_table_read(q, &q->l1, q->header.l1_offset,
 			     q->header.l1_entries, err) < 0)
 		return error_prefix(err, "L1 table: ");
-	if (!(q->image.flags & GILD_OPEN_WRITE))
+	if (!(q->image.flags & GILD_OPEN_WRITE) || !entries)
 		return 0;
 	if (qcow2_table_read(q, &q->reftable, q->header.reftable_offset,
 			     entries, err) < 0)
@@ -130,13 +130,22 @@ static int repair_if_dirty(struct qcow2 *q, struct gild_error *err)
 	return qcow2_check_repair_dirty(q, err);
 }
 
+/* A repair makes a new refcount table where the old one cannot be found. */
+static int read_header(struct qcow2 *q, struct gild_error *err)
+{
+	if (q->image.flags & GILD_OPEN_REPAIR)
+		return qcow2_header_read_for_repair(q->image.storage,
+						    &q->header, err);
+	return qcow2_header_read(q->image.storage, &q->header, err);
+}
+
 static int qcow2_open(struct image *image, struct gild_error *err)
 {
 	struct qcow2 *q = qcow2_of(image);
 
 	pthread_mutex_init(&q->flushing, NULL);
 	pthread_rwlock_init(&q->lock, NULL);
-	if (qcow2_header_read(image->storage, &q->header, err) < 0)
+	if (read_header(q, err) < 0)
 		return -1;
 	set_geometry(q);
 	if (set_image(q, err) < 0 || check_usable(q, err) < 0 ||
