@@ -28,23 +28,23 @@
 
 enum {
 	NEWFILE_NEW_ONLY = 1 << 0, /* an existing name is an error (EEXIST) */
-	NEWFILE_SYNC = 1 << 1,     /* durable when publish returns */
+	NEWFILE_SYNC = 1 << 1,	   /* durable when publish returns */
 	NEWFILE_PRIVATE = 1 << 2,  /* mode 0600 */
-	NEWFILE_NAMED = 1 << 3,    /* do without unnamed files, as some file
+	NEWFILE_NAMED = 1 << 3,	   /* do without unnamed files, as some file
 				    * systems have to (for tests) */
 };
 
 struct newfile {
-	int fd;            /* read and write (a pipe: write); owned */
-	int folder_fd;     /* of the final name; owned; -1 in place */
-	int old_fd;        /* the file to replace, for its lock; owned; or -1 */
-	char *path;        /* as the caller gave it, for messages */
-	char *name;        /* final name within the folder, links resolved */
-	char *temporary;   /* temporary name, or NULL: unnamed */
+	int fd;		 /* read and write (a pipe: write); owned */
+	int folder_fd;	 /* of the final name; owned; -1 in place */
+	int old_fd;	 /* the file to replace, for its lock; owned; or -1 */
+	char *path;	 /* as the caller gave it, for messages */
+	char *name;	 /* final name within the folder, links resolved */
+	char *temporary; /* temporary name, or NULL: unnamed */
 	unsigned flags;
-	bool in_place;     /* fd is the target itself */
-	bool is_device;    /* in place, and cannot be truncated */
-	bool replaces;     /* a regular file of that name existed at the start */
+	bool in_place;	/* fd is the target itself */
+	bool is_device; /* in place, and cannot be truncated */
+	bool replaces;	/* a regular file of that name existed at the start */
 };
 
 /* On failure everything is freed already. */
