@@ -140,6 +140,15 @@ static void chunk_free(struct chunk *chunk)
 	free(chunk->placed);
 }
 
+/* A target may give space by the unit, where its own are not in a row; its
+ * units can be smaller than ours. */
+static uint64_t placed_max(const struct copy *copy)
+{
+	if (!copy->target)
+		return 1;
+	return copy->chunk / min_u64(copy->unit, copy->target->unit);
+}
+
 static int chunk_init(const struct copy *copy, struct chunk *chunk,
 		      struct gild_error *err)
 {
@@ -149,8 +158,7 @@ static int chunk_init(const struct copy *copy, struct chunk *chunk,
 	chunk->data = memory_io_buffer(copy->chunk);
 	chunk->states = calloc(units, sizeof(*chunk->states));
 	chunk->stored = calloc(units, sizeof(*chunk->stored));
-	/* A run that meets the end of an L2 slice is placed in two. */
-	chunk->placed = calloc(2 * units + 1, sizeof(*chunk->placed));
+	chunk->placed = calloc(placed_max(copy), sizeof(*chunk->placed));
 	if (copy->compress)
 		chunk->packed = memory_io_buffer(copy->chunk);
 	if (!chunk->data || !chunk->states || !chunk->stored ||
