@@ -42,17 +42,6 @@ static int check_crypt(const struct qcow2_header *header,
 	return 0;
 }
 
-int qcow2_header_check_crypt(const struct qcow2_header *header,
-			     struct gild_error *err)
-{
-	if (header->crypt_method == 0)
-		return 0;
-	return fail(
-		err, GILD_ERR_UNSUPPORTED, 0,
-		"the image is encrypted (%s): reading and writing it is not supported",
-		header->crypt_method == 1 ? "AES" : "LUKS");
-}
-
 int qcow2_header_check_features(struct qcow2_header *header,
 				struct gild_error *err)
 {

@@ -160,10 +160,6 @@ int qcow2_header_read_for_repair(struct storage *storage,
 				 struct qcow2_header *header,
 				 struct gild_error *err);
 
-/* GILD_ERR_UNSUPPORTED where the content is encrypted (the metadata is not). */
-int qcow2_header_check_crypt(const struct qcow2_header *header,
-			     struct gild_error *err);
-
 /* Write the first cluster's header area: header, extensions in QEMU's order:
  * backing format, data file, crypto, feature names (where they fit), bitmaps,
  * unknown ones, end; then the backing name. GILD_ERR_RANGE where it does not

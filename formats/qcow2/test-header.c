@@ -213,6 +213,18 @@ Test(qcow2_header, extended_l2_needs_clusters_of_16_kib)
 	assert_refused(&s, GILD_ERR_UNSUPPORTED, "2^14 to 2^21");
 }
 
+Test(qcow2_header, encryption_is_for_others_to_judge)
+{
+	struct sample s;
+	struct qcow2_header header;
+
+	sample_make(&s);
+	store_be32(s.bytes + CRYPT, 1);
+	header = read_good(&s);
+	cr_expect_eq(header.crypt_method, 1);
+	qcow2_header_free(&header);
+}
+
 Test(qcow2_header, snapshot_table_must_lie_in_the_file)
 {
 	struct sample s;
