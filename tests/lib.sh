@@ -156,7 +156,7 @@ put() {
 	for command; do
 		args+=(-c "$command")
 	done
-	qemu-io -f "$format" "${args[@]}" "$file" >"$work/.io" 2>&1 ||
+	qemu-io -t unsafe -f "$format" "${args[@]}" "$file" >"$work/.io" 2>&1 ||
 		{ cat "$work/.io" >&2; fail "qemu-io on $file"; }
 	! grep -q 'failed\|error' "$work/.io" ||
 		{ cat "$work/.io" >&2; fail "qemu-io on $file"; }

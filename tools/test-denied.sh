@@ -15,6 +15,10 @@ if [ "$(id -u)" = 0 ]; then
 	as_user=(setpriv --reuid=65534 --regid=65534 --clear-groups)
 fi
 
+# A folder that the user can reach, whatever TMPDIR is.
+open=$(mktemp -d /tmp/gild-denied.XXXXXX)
+at_end 'rm -rf "$open"'
+cd "$open"
 chmod 755 .
 mkdir mine
 [ "$(id -u)" != 0 ] || chown 65534:65534 mine
