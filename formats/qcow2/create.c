@@ -171,7 +171,7 @@ struct pointers {
 	uint64_t offset; /* of the first entry, in the file */
 	uint64_t count;
 	uint64_t target, step; /* what the first holds, and how it grows */
-	uint32_t entry_size; /* 8, or 16: then followed by bitmap */
+	uint32_t entry_size;   /* 8, or 16: then followed by bitmap */
 	uint64_t bitmap;
 };
 
@@ -352,8 +352,8 @@ static int make_room(const struct creation *c)
 	enum qcow2_prealloc how = c->options.preallocation;
 
 	if (qcow2_reserve(c->storage, 0, end,
-			  how == QCOW2_PREALLOC_OFF ? how
-						    : QCOW2_PREALLOC_FALLOC,
+			  how == QCOW2_PREALLOC_OFF ? how :
+						      QCOW2_PREALLOC_FALLOC,
 			  c->err) < 0)
 		return -1;
 	if (layout->data == 0)

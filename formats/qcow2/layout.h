@@ -17,7 +17,7 @@
 struct qcow2_layout {
 	uint64_t size; /* of the disk, a multiple of 512 */
 	uint32_t cluster_bits, refcount_order;
-	uint32_t entry_size; /* of an L2 entry: 8 or 16 */
+	uint32_t entry_size;	 /* of an L2 entry: 8 or 16 */
 	uint64_t guest_clusters; /* of the disk, the last one may be cut */
 	uint64_t l1_entries;
 	/* How many clusters each part has. */
@@ -27,7 +27,7 @@ struct qcow2_layout {
 
 enum {
 	QCOW2_LAYOUT_TABLES = 1 << 0, /* all L2 tables are there */
-	QCOW2_LAYOUT_DATA = 1 << 1, /* and all data clusters */
+	QCOW2_LAYOUT_DATA = 1 << 1,   /* and all data clusters */
 };
 
 /* GILD_ERR_RANGE where the disk is too large for the cluster size. */

@@ -141,8 +141,8 @@ static int read_words(const struct given *given, struct qcow2_options *parsed)
 
 static int read_numbers(const struct given *given, struct qcow2_options *parsed)
 {
-	uint64_t hardest = parsed->compression == QCOW2_COMPRESSION_ZSTD ? 19
-									 : 9;
+	uint64_t hardest = parsed->compression == QCOW2_COMPRESSION_ZSTD ? 19 :
+									   9;
 	uint32_t level = 0;
 
 	parsed->cluster_size = 65536;
