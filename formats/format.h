@@ -59,6 +59,12 @@ struct write_plan {
 	uint64_t cookie;         /* the driver's own */
 };
 
+enum snapshot_change {
+	SNAPSHOT_CREATE,
+	SNAPSHOT_APPLY,
+	SNAPSHOT_DELETE,
+};
+
 struct format_ops {
 	const char *name;
 	const struct gild_option_help *create_help;
@@ -141,6 +147,13 @@ struct format_ops {
 	int (*resize)(struct image *image, uint64_t size,
 		      struct gild_error *err);
 
+	/* Take, apply or delete an internal snapshot: wanted->name, and for a
+	 * new one all else that wanted says but id and disk_size. No I/O is
+	 * under way. May be NULL: there are none. */
+	int (*snapshot)(struct image *image, enum snapshot_change what,
+			const struct gild_snapshot *wanted,
+			struct gild_error *err);
+
 	/* Add what is specific to the format. May be NULL. */
 	int (*info)(struct image *image, struct gild_info *info,
 		    struct gild_error *err);
@@ -192,6 +205,7 @@ struct image {
 	unsigned flags;           /* GILD_OPEN_* */
 	enum gild_cache cache;
 	struct gild_policy policy; /* below and backing_format owned */
+	char *snapshot;           /* to read instead of the active disk, or NULL */
 	unsigned depth;           /* 0: opened by the caller, 1: its backing */
 	bool guessed;             /* the format is a guess (doors.c) */
 	bool unpublished;         /* nobody can see the file yet: no ordering

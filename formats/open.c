@@ -89,7 +89,10 @@ static struct image *image_new(const struct format_ops *ops,
 	pthread_mutex_init(&image->ranges.lock, NULL);
 	pthread_cond_init(&image->ranges.freed, NULL);
 	image->path = strdup(storage->path);
-	if (!image->path || copy_policy(&image->policy, &options->policy, err)) {
+	if (options->snapshot)
+		image->snapshot = strdup(options->snapshot);
+	if (!image->path || (options->snapshot && !image->snapshot) ||
+	    copy_policy(&image->policy, &options->policy, err)) {
 		fail_nomem(err);
 		image_free(image);
 		return NULL;
@@ -105,6 +108,7 @@ static void layer_free(struct image *image)
 	pthread_cond_destroy(&image->ranges.freed);
 	free((void *)(uintptr_t)image->policy.below);
 	free((void *)(uintptr_t)image->policy.backing_format);
+	free(image->snapshot);
 	free(image->backing_name);
 	free(image->backing_format);
 	free(image->path);
@@ -121,6 +125,19 @@ void image_free(struct image *image)
 	}
 }
 
+static int check_snapshot(const struct image *image, struct gild_error *err)
+{
+	if (!image->snapshot)
+		return 0;
+	if (!image->ops->snapshot)
+		return fail(err, GILD_ERR_UNSUPPORTED, 0,
+			    "format %s has no snapshots", image->ops->name);
+	if (image->flags & GILD_OPEN_WRITE)
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "a snapshot can only be read");
+	return 0;
+}
+
 /* One layer over an open storage, which it takes, also on failure. */
 static struct image *open_layer(struct storage *storage,
 				const struct door *door,
@@ -134,7 +151,7 @@ static struct image *open_layer(struct storage *storage,
 	image->guessed = door->guessed;
 	if (!door->may_lead)
 		image->policy.follow = GILD_FOLLOW_NONE;
-	if (image->ops->open(image, err) < 0) {
+	if (check_snapshot(image, err) < 0 || image->ops->open(image, err)) {
 		error_prefix(err, "%s: ", image->path);
 		image_free(image);
 		return NULL;

@@ -112,6 +112,9 @@ struct gild_open_options {
 	unsigned flags;              /* GILD_OPEN_* */
 	enum gild_cache cache;
 	struct gild_policy policy;
+	/* Read this internal snapshot (id, else name) instead of the active
+	 * disk; not with GILD_OPEN_WRITE. NULL: the active disk. */
+	const char *snapshot;
 };
 
 struct gild_image;
@@ -256,6 +259,25 @@ struct gild_info {
 GILD_PUBLIC struct gild_info *gild_info(struct gild_image *image,
 					struct gild_error *err);
 GILD_PUBLIC void gild_info_free(struct gild_info *info);
+
+/* ----------------------------------------------------------- snapshots -- */
+
+/*
+ * Internal snapshots of an image that is open for writing; none of its data may
+ * be on the way meanwhile. Listing: gild_info. Reading one: gild_open with its
+ * name in the options. id_or_name: an id goes before a name.
+ *
+ * Stopped at any moment, the image is as before or as after.
+ */
+GILD_PUBLIC int gild_snapshot_create(struct gild_image *image, const char *name,
+				     struct gild_error *err);
+/* The active disk becomes what it was when the snapshot was taken. */
+GILD_PUBLIC int gild_snapshot_apply(struct gild_image *image,
+				    const char *id_or_name,
+				    struct gild_error *err);
+GILD_PUBLIC int gild_snapshot_delete(struct gild_image *image,
+				     const char *id_or_name,
+				     struct gild_error *err);
 
 /* -------------------------------------------------------------- create -- */
 

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "formats/qcow2/qcow2.h"
+#include "formats/qcow2/snapshot.h"
 #include "util/bytes.h"
 
 #define SLICE_SIZE 4096U
@@ -155,6 +156,8 @@ static int qcow2_open(struct image *image, struct gild_error *err)
 		return 0;
 	if (read_tables(q, err) < 0 || init_caches(q, err) < 0)
 		return -1;
+	if (image->snapshot)
+		return qcow2_snapshot_load(q, image->snapshot, err);
 	return repair_if_dirty(q, err);
 }
 
@@ -245,6 +248,7 @@ const struct format_ops qcow2_format = {
 	.configure = qcow2_configure,
 	.data_storage = qcow2_data_storage,
 	.resize = qcow2_resize,
+	.snapshot = qcow2_snapshot_change,
 	.info = qcow2_info,
 	.check = qcow2_check,
 	.create = qcow2_create,
