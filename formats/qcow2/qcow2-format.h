@@ -79,7 +79,7 @@ enum {
 #define QCOW2_MAX_BACKING_NAME 1023
 #define QCOW2_MAX_SNAPSHOTS 65536
 #define QCOW2_MAX_BITMAPS 65535
-#define QCOW2_MAX_SIZE (1ULL << 56) /* reachable by L1 and L2 entries */
+#define QCOW2_MAX_SIZE (1ULL << 61) /* what the largest L1 table reaches */
 
 /* "Cluster mapping": L1 entries, standard L2 entries, refcount table entries */
 #define QCOW2_OFFSET_MASK 0x00fffffffffffe00ULL /* bits 9 to 55 */
