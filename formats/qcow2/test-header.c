@@ -133,7 +133,7 @@ static const struct poke pokes[] = {
 	{ LENGTH, 4, 65544, GILD_ERR_CORRUPT, "65544 bytes" },
 	{ LENGTH, 4, 0xfffffff8, GILD_ERR_CORRUPT, "4294967288 bytes" },
 	{ SIZE, 8, UINT64_MAX, GILD_ERR_RANGE, "larger than qcow2" },
-	{ SIZE, 8, (1ULL << 56) + 512, GILD_ERR_RANGE, "larger than qcow2" },
+	{ SIZE, 8, (1ULL << 61) + 512, GILD_ERR_RANGE, "larger than qcow2" },
 	{ SIZE, 8, (1ULL << 29) + 1, GILD_ERR_CORRUPT, "too small" },
 	{ CRYPT, 4, 3, GILD_ERR_UNSUPPORTED, "method 3" },
 	{ CRYPT, 4, 2, GILD_ERR_CORRUPT, "where its keys are" },
