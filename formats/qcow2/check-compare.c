@@ -118,6 +118,9 @@ static void differs(struct comparison *cmp, uint64_t index, uint64_t found)
 			  count > found ? "Leaked" : "ERROR",
 			  (uintmax_t)cluster, (uintmax_t)count,
 			  (uintmax_t)found);
+	/* What is in use may not all have been seen. */
+	if (count > found && c->incomplete)
+		return;
 	if (cmp->data &&
 	    c->run.action == (count > found ? CHECK_LOWER : CHECK_RAISE))
 		repair(cmp, index, cluster, count, found);
@@ -178,22 +181,36 @@ static int compare_block(struct check *c, uint64_t block, unsigned char *data)
 				 cmp.dirty_from, cmp.dirty_to);
 }
 
-/* What a new block is to say; where not everything could be followed, nothing
- * is given up. */
-static int rebuild_block(struct check *c, uint64_t block, unsigned char *data)
+/* What could not be followed may be in use: keep what the old block says. */
+static void keep_counts(struct comparison *cmp, uint16_t *found, uint64_t n)
 {
-	uint64_t n = clusters_of_block(c, block), step;
-	uint16_t *found =
-		c->found + (block * c->q->refblock_entries - c->first);
-	struct comparison cmp = { .c = c, .data = data, .block = block };
 	uint16_t counts[STRETCH];
+	uint64_t step;
 
-	for (uint64_t i = 0; c->incomplete && i < n; i += step) {
+	for (uint64_t i = 0; i < n; i += step) {
 		step = min_u64(n - i, STRETCH);
-		decode(&cmp, i, step, counts);
+		decode(cmp, i, step, counts);
 		for (uint64_t k = 0; k < step; k++)
 			if (found[i + k] < counts[k])
 				found[i + k] = counts[k];
+	}
+}
+
+/* Hand over what a new block is to say. */
+static int rebuild_block(struct check *c, uint64_t block, unsigned char *data,
+			 bool known)
+{
+	uint64_t first = block * c->q->refblock_entries;
+	uint64_t n = clusters_of_block(c, block);
+	uint16_t *found = c->found + (first - c->first);
+	struct comparison cmp = { .c = c, .data = data, .block = block };
+
+	if (c->incomplete && known) {
+		keep_counts(&cmp, found, n);
+	} else if (c->incomplete) {
+		for (uint64_t i = 0; i < n; i++)
+			if (!found[i])
+				found[i] = 1;
 	}
 	return check_rebuild_block(c, block, found, n);
 }
@@ -227,7 +244,7 @@ static int visit_block(struct check *c, uint64_t block, unsigned char *data)
 	if (!data && known && is_untouched(c, block))
 		return 0;
 	if (c->run.action == CHECK_REBUILD)
-		return rebuild_block(c, block, data);
+		return rebuild_block(c, block, data, known);
 	if (known)
 		return compare_block(c, block, data);
 	not_known(c, block);

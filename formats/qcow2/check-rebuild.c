@@ -70,6 +70,12 @@ static uint64_t most_blocks(const struct check *c, uint64_t start)
 	return blocks;
 }
 
+static int refuse(struct check *c, const char *why)
+{
+	check_say(c, "The refcount structure is not rebuilt: %s", why);
+	return 1;
+}
+
 /* An entry that pointed outside the file must not come to point there. */
 static int find_place(struct check *c, struct check_rebuilding *r,
 		      uint64_t *blocks)
@@ -80,17 +86,11 @@ static int find_place(struct check *c, struct check_rebuilding *r,
 	r->shared = r->start / c->q->refblock_entries;
 	*blocks = most_blocks(c, r->start);
 	end = r->start + *blocks + table_clusters(c, *blocks);
-	if (*blocks * 8 > QCOW2_MAX_REFTABLE_BYTES) {
-		check_say(c, "The refcount structure is not rebuilt: it would "
-			     "be larger than it may");
-		return 1;
-	}
-	if (end > c->beyond) {
-		check_say(c,
-			  "The refcount structure is not rebuilt: entries that "
-			  "point behind the end of the file would lead to it");
-		return 1;
-	}
+	if (*blocks * 8 > QCOW2_MAX_REFTABLE_BYTES)
+		return refuse(c, "it would be larger than it may");
+	if (end > c->beyond)
+		return refuse(c, "entries that point behind the end of the "
+				 "file would lead to it");
 	return 0;
 }
 
@@ -214,6 +214,9 @@ static int rebuild(struct check *c)
 		return ret;
 	if (allocate(c, c->rebuilding, blocks) < 0 || check_run(c, &run) < 0)
 		return -1;
+	/* Nothing leads to what was written so far. */
+	if (c->unreadable)
+		return refuse(c, "parts of the image cannot be read");
 	settle(c);
 	if (write_own_blocks(c) < 0 || write_table(c) < 0)
 		return -1;

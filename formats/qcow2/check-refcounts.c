@@ -62,11 +62,12 @@ uint64_t check_block_offset(const struct check *c, uint64_t block, bool *known)
 void check_block_lost(struct check *c, uint64_t block,
 		      const struct gild_error *err)
 {
+	c->counts.errors++;
 	if (c->run.speak)
 		check_say(c, "ERROR refcount block %ju cannot be read: %s",
 			  (uintmax_t)block, err->message);
 	c->reftable[block] = UNREADABLE;
-	c->need_rebuild = true;
+	c->need_rebuild = c->unreadable = true;
 }
 
 static void judge_entry(struct check *c, uint64_t block)

@@ -51,7 +51,7 @@ void check_say_rest(struct check *c)
 void check_unread(struct check *c, const char *what, uint64_t offset,
 		  const struct gild_error *err)
 {
-	c->incomplete = true;
+	c->incomplete = c->unreadable = true;
 	if (!c->first_pass)
 		return;
 	c->counts.errors++;

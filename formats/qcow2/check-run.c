@@ -52,7 +52,8 @@ static int pass(struct check *c, uint64_t first)
 	c->top = max_u64(c->top, c->first + c->touched_to);
 	if (check_compare(c) < 0)
 		return -1;
-	return c->data_map ? change_tables(c) : 0;
+	/* Not where data may lie that could not be found. */
+	return c->data_map && !c->unreadable ? change_tables(c) : 0;
 }
 
 /* Windows start where a refcount block does. */

@@ -124,6 +124,7 @@ struct check {
 	/* What all runs gather. */
 	bool incomplete; /* a table could not be followed: clusters in use
 			  * may look unused */
+	bool unreadable; /* the disk failed: nothing is taken away */
 	bool need_rebuild;
 	bool wrote;
 	uint64_t lines, silent; /* reported, and swallowed above the cap */
