@@ -31,7 +31,12 @@ static const struct option_row rows[] = {
 struct sink {
 	char text[65536];
 	size_t used;
-	bool failed;
+	int failed; /* errno of the write that failed, or 0 */
+};
+
+/* A line without a file's name is shorter. */
+enum {
+	LINE_MAX_LENGTH = 320,
 };
 
 static void sink_flush(struct sink *sink)
@@ -43,7 +48,7 @@ static void sink_flush(struct sink *sink)
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		sink->failed = n < 0;
+		sink->failed = n < 0 ? errno : 0;
 		if (n > 0) {
 			from += n;
 			sink->used -= (size_t)n;
@@ -52,8 +57,24 @@ static void sink_flush(struct sink *sink)
 	sink->used = 0;
 }
 
-static void put_bytes(struct sink *sink, const char *text, size_t length)
+/* Room for a line: write there, then tell sink_end where it ends. */
+static char *sink_begin(struct sink *sink)
 {
+	if (sizeof(sink->text) - sink->used < LINE_MAX_LENGTH)
+		sink_flush(sink);
+	return sink->text + sink->used;
+}
+
+static void sink_end(struct sink *sink, const char *end)
+{
+	sink->used = (size_t)(end - sink->text);
+}
+
+/* Bytes of any length, as the name of a file. */
+static void sink_put(struct sink *sink, const char *text)
+{
+	size_t length = strlen(text);
+
 	while (length) {
 		size_t room = sizeof(sink->text) - sink->used;
 		size_t n = length < room ? length : room;
@@ -67,9 +88,12 @@ static void put_bytes(struct sink *sink, const char *text, size_t length)
 	}
 }
 
-#define put_literal(sink, text) put_bytes(sink, text, sizeof(text) - 1)
+/* These append to a line and return its end. The length of a literal is known
+ * to the compiler, which makes it moves. */
+#define put_literal(to, text) \
+	((char *)memcpy(to, text, sizeof(text) - 1) + sizeof(text) - 1)
 
-static void put_number(struct sink *sink, uint64_t number)
+static char *put_number(char *to, uint64_t number)
 {
 	char digits[20], *p = digits + sizeof(digits);
 
@@ -77,73 +101,65 @@ static void put_number(struct sink *sink, uint64_t number)
 		*--p = (char)('0' + number % 10);
 		number /= 10;
 	} while (number);
-	put_bytes(sink, p, (size_t)(digits + sizeof(digits) - p));
+	while (p < digits + sizeof(digits))
+		*to++ = *p++;
+	return to;
 }
 
 /* As printf's "%#-16lx" does, which knows no "0x0". */
-static void put_hex(struct sink *sink, uint64_t number)
+static char *put_hex(char *to, uint64_t number)
 {
-	static const char blanks[] = "                ";
-	char digits[18], *p = digits + sizeof(digits);
-	size_t length;
+	int shift = 60;
+	char *start = to;
 
-	do {
-		*--p = "0123456789abcdef"[number % 16];
-		number /= 16;
-	} while (number);
-	if (*p != '0') {
-		*--p = 'x';
-		*--p = '0';
-	}
-	length = (size_t)(digits + sizeof(digits) - p);
-	put_bytes(sink, p, length);
-	if (length < 16)
-		put_bytes(sink, blanks, 16 - length);
+	if (number)
+		to = put_literal(to, "0x");
+	while (shift && !(number >> shift))
+		shift -= 4;
+	for (; shift >= 0; shift -= 4)
+		*to++ = "0123456789abcdef"[number >> shift & 15];
+	while (to < start + 16)
+		*to++ = ' ';
+	return to;
 }
 
-static void put_flag(struct sink *sink, bool value)
+static char *put_flag(char *to, bool value)
 {
-	if (value)
-		put_literal(sink, "true");
-	else
-		put_literal(sink, "false");
+	return value ? put_literal(to, "true") : put_literal(to, "false");
 }
 
 static void put_json(struct sink *sink, const struct gild_extent *extent)
 {
-	put_literal(sink, "{ \"start\": ");
-	put_number(sink, extent->start);
-	put_literal(sink, ", \"length\": ");
-	put_number(sink, extent->length);
-	put_literal(sink, ", \"depth\": ");
-	put_number(sink, extent->depth);
-	put_literal(sink, ", \"present\": ");
-	put_flag(sink, extent->present);
-	put_literal(sink, ", \"zero\": ");
-	put_flag(sink, extent->zero);
-	put_literal(sink, ", \"data\": ");
-	put_flag(sink, extent->data);
-	put_literal(sink, ", \"compressed\": ");
-	put_flag(sink, extent->compressed);
-	if (extent->has_offset) {
-		put_literal(sink, ", \"offset\": ");
-		put_number(sink, extent->offset);
-	}
-	put_literal(sink, "}");
+	char *to = sink_begin(sink);
+
+	to = put_number(put_literal(to, "{ \"start\": "), extent->start);
+	to = put_number(put_literal(to, ", \"length\": "), extent->length);
+	to = put_number(put_literal(to, ", \"depth\": "), extent->depth);
+	to = put_flag(put_literal(to, ", \"present\": "), extent->present);
+	to = put_flag(put_literal(to, ", \"zero\": "), extent->zero);
+	to = put_flag(put_literal(to, ", \"data\": "), extent->data);
+	to = put_flag(put_literal(to, ", \"compressed\": "),
+		      extent->compressed);
+	if (extent->has_offset)
+		to = put_number(put_literal(to, ", \"offset\": "),
+				extent->offset);
+	sink_end(sink, put_literal(to, "}"));
 }
 
 /* A line for what has data; 1: there are none for such data. */
 static int put_human(struct sink *sink, const struct gild_extent *extent)
 {
+	char *to;
+
 	if (!extent->data || extent->zero)
 		return 0;
 	if (!extent->has_offset)
 		return 1;
-	put_hex(sink, extent->start);
-	put_hex(sink, extent->length);
-	put_hex(sink, extent->offset);
-	put_bytes(sink, extent->filename, strlen(extent->filename));
-	put_literal(sink, "\n");
+	to = put_hex(sink_begin(sink), extent->start);
+	to = put_hex(to, extent->length);
+	sink_end(sink, put_hex(to, extent->offset));
+	sink_put(sink, extent->filename);
+	sink_put(sink, "\n");
 	return 0;
 }
 
@@ -185,7 +201,7 @@ static int print_extent(struct printer *printer,
 		return -1;
 	}
 	if (printer->any)
-		put_literal(sink, ",\n");
+		sink_put(sink, ",\n");
 	printer->any = true;
 	put_json(sink, extent);
 	return 0;
@@ -220,10 +236,10 @@ static int print_map(const struct arguments *arguments,
 	int result;
 
 	if (printer.json)
-		put_literal(&printer.sink, "[");
+		sink_put(&printer.sink, "[");
 	else
-		put_literal(&printer.sink, "Offset          Length          "
-					   "Mapped to       File\n");
+		sink_put(&printer.sink, "Offset          Length          "
+					"Mapped to       File\n");
 	if (left > arguments->length)
 		left = arguments->length;
 	result = print_range(&printer, image, start, start + left, err);
@@ -232,10 +248,11 @@ static int print_map(const struct arguments *arguments,
 		put_json(&printer.sink,
 			 &(struct gild_extent){ .start = start });
 	if (printer.json)
-		put_literal(&printer.sink, "]\n");
+		sink_put(&printer.sink, "]\n");
 	sink_flush(&printer.sink);
 	if (result == 0 && printer.sink.failed)
-		return tool_fail(err, "standard output: %s", strerror(errno));
+		return tool_fail(err, "standard output: %s",
+				 strerror(printer.sink.failed));
 	return result;
 }
 

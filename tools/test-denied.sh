@@ -17,7 +17,7 @@ fi
 
 # A folder that the user can reach, whatever TMPDIR is.
 open=$(mktemp -d /tmp/gild-denied.XXXXXX)
-at_end 'rm -rf "$open"'
+at_end "rm -rf '$open'"
 cd "$open"
 chmod 755 .
 mkdir mine

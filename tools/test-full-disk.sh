@@ -12,7 +12,7 @@ requires "qemu-img --version"
 mkdir small
 mount -t tmpfs -o size=4M none small 2>"$work/.ignored" ||
 	skip "cannot mount a tmpfs here"
-at_end 'umount small'
+at_end "umount '$PWD/small'"
 
 head -c 16M /dev/urandom >x.raw
 qcow2 base.qcow2 1M

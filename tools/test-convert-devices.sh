@@ -1,0 +1,54 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Block devices at both ends of gild convert, by a loop device.
+
+# shellcheck source=tests/lib.sh
+. "${BASH_SOURCE%/*}/../tests/lib.sh"
+requires "qemu-img --version"
+
+[ "$(id -u)" = 0 ] || skip "needs root, for a loop device"
+truncate -s 16M backing
+device=$(losetup -f --show "$PWD/backing" 2>"$work/.ignored") ||
+	skip "no loop device to be had"
+at_end "losetup -d $device"
+
+disk x.raw
+qemu-img convert -c -O qcow2 x.raw x.qcow2
+tr '\0' '\252' </dev/zero | head -c 16M >"$device" || :
+
+# As a target it is written in place, zeros too; what is behind is kept.
+[ -b "$device" ]
+run gild convert x.qcow2 "$device"
+expect 0
+[ -b "$device" ] || fail "the device was replaced"
+sync "$device"
+cmp -n 10M x.raw "$device"
+[ "$(tail -c 1 "$device" | od -An -tx1 | tr -d ' ')" = aa ] ||
+	fail "written beyond the disk"
+run gild convert -n "$PWD/x.qcow2" "$device"
+expect 0
+cmp -n 10M x.raw "$device"
+
+# As a source it has the size of the device.
+run gild convert -f raw -O qcow2 "$device" y.qcow2
+expect 0
+sound y.qcow2
+equal raw backing qcow2 y.qcow2
+run gild convert -O qcow2 -f raw - y2.qcow2 <"$device"
+expect 0
+equal raw backing qcow2 y2.qcow2
+
+# A qcow2 on a device.
+run gild convert -O qcow2 x.raw "$device"
+expect 0
+qemu-img check -f qcow2 "$device" >"$work/.ignored"
+equal raw x.raw qcow2 "$device"
+run gild info -f qcow2 "$device"
+expect 0
+expect_out 'virtual size: 10 MiB (10485760 bytes)'
+
+# What does not fit is an error.
+truncate -s 20M big.raw
+run gild convert big.raw "$device"
+expect_error "$device"
