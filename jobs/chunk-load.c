@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "jobs/copy.h"
+#include "jobs/base.h"
 #include "util/bytes.h"
 #include "util/zeros.h"
 
@@ -20,13 +20,17 @@ static bool is_left_to_backing(const struct copy *copy,
 	return copy->keep_backing && layer != top;
 }
 
-bool chunk_is_idle(const struct copy *copy, const struct extent *extent,
-		   const struct image *layer, const struct image *top)
+uint64_t chunk_idle(const struct copy *copy, uint64_t offset,
+		    const struct extent *extent, const struct image *layer,
+		    const struct image *top)
 {
 	if (is_left_to_backing(copy, layer, top))
-		return true;
-	return extent->kind == EXTENT_ZERO && copy->target_is_zero &&
-	       copy->find_zeros;
+		return extent->length;
+	if (extent->kind != EXTENT_ZERO)
+		return 0;
+	if (copy->base)
+		return base_zeros(copy->base, offset, extent->length);
+	return copy->target_is_zero && copy->find_zeros ? extent->length : 0;
 }
 
 /* ---------------------------------------------------------------- reading -- */
@@ -169,9 +173,9 @@ static void pad_last_unit(const struct copy *copy, struct chunk *chunk)
 static void find_zeros(const struct copy *copy, struct chunk *chunk)
 {
 	for (uint64_t i = 0; i < chunk_units(copy, chunk); i++) {
-		if (!copy->find_zeros)
+		if (!copy->find_zeros && chunk->states[i] == UNIT_ZERO)
 			chunk->states[i] = UNIT_DATA;
-		else if (chunk->states[i] == UNIT_DATA &&
+		else if (copy->find_zeros && chunk->states[i] == UNIT_DATA &&
 			 is_zero(chunk->data + i * copy->unit, copy->unit))
 			chunk->states[i] = UNIT_ZERO;
 	}
@@ -212,6 +216,8 @@ int chunk_load(struct copy *copy, struct chunk *chunk, struct gild_error *err)
 			chunk->states[i] = UNIT_DATA;
 	}
 	pad_last_unit(copy, chunk);
+	if (copy->base && base_compare(copy, chunk, err) < 0)
+		return -1;
 	if (copy->target)
 		find_zeros(copy, chunk);
 	return copy->compress ? compress_units(copy, chunk, err) : 0;

@@ -9,7 +9,7 @@
  */
 #include <string.h>
 
-#include "jobs/copy.h"
+#include "jobs/base.h"
 #include "jobs/emit.h"
 #include "jobs/share.h"
 #include "jobs/target.h"
@@ -133,6 +133,15 @@ static void set_target(struct copy *copy, struct image *target,
 	copy->chunk = max_u64(CHUNK, copy->unit);
 }
 
+/* From where the target gets what is not written. */
+static void set_base(struct copy *copy, const struct target *target)
+{
+	copy->target_is_zero = target->is_zero;
+	copy->base = target->base;
+	copy->keep_backing = target->base &&
+			     base_is_shared(target->base, &copy->source);
+}
+
 static struct copy copy_for(const struct source *source,
 			    const struct gild_convert_options *options,
 			    struct gild_job *job)
@@ -142,7 +151,6 @@ static struct copy copy_for(const struct source *source,
 		.stream_in = options->stream_in,
 		.stream_out = options->stream_out,
 		.find_zeros = options->sparse_size != 0,
-		.keep_backing = options->backing,
 		.salvage = options->salvage,
 		.warn = options->warn,
 		.opaque = options->opaque,
@@ -183,7 +191,7 @@ static int to_image(const struct source *source,
 	if (target_open(&target, source, size, options, err) < 0)
 		return -1;
 	set_target(&copy, target.image, options);
-	copy.target_is_zero = target.is_zero;
+	set_base(&copy, &target);
 	if (fill_target(&copy, options, err) < 0)
 		goto err;
 	if (!source->count && !options->no_create &&
@@ -216,10 +224,10 @@ static int to_image_stream(const struct source *source,
 	struct target target;
 	int ret;
 
-	if (target_open_layout(&target, source->size, options, err) < 0)
+	if (target_open_layout(&target, source, source->size, options, err) < 0)
 		return -1;
 	set_target(&copy, target.image, options);
-	copy.target_is_zero = target.is_zero;
+	set_base(&copy, &target);
 	ret = copy_run(&copy, worker_count(options), err);
 	if (!ret)
 		ret = image_flush(target.image, true, err);

@@ -14,17 +14,17 @@
 /* From at, how far may be stepped over, in whole chunks? */
 static uint64_t step_over(struct copy *copy, uint64_t at)
 {
-	uint64_t size = copy->source.size, end;
+	uint64_t size = copy->source.size, end, idle;
 	struct image *layer, *top;
 	struct extent extent;
 
 	while (at < size) {
 		/* An error is met again, and told, when the chunk is loaded. */
 		if (source_map(&copy->source, at, size - at, &extent, &layer,
-			       &top, NULL) < 0 ||
-		    !chunk_is_idle(copy, &extent, layer, top))
+			       &top, NULL) < 0)
 			return at;
-		end = at + extent.length;
+		idle = chunk_idle(copy, at, &extent, layer, top);
+		end = at + idle;
 		if (end < size)
 			end = round_down(end, copy->chunk);
 		if (end <= at)
@@ -134,6 +134,7 @@ static int carry(struct copy *copy, struct chunk *chunk, struct gild_error *err)
 static void chunk_free(struct chunk *chunk)
 {
 	free(chunk->data);
+	free(chunk->below);
 	free(chunk->packed);
 	free(chunk->states);
 	free(chunk->stored);
@@ -159,10 +160,13 @@ static int chunk_init(const struct copy *copy, struct chunk *chunk,
 	chunk->states = calloc(units, sizeof(*chunk->states));
 	chunk->stored = calloc(units, sizeof(*chunk->stored));
 	chunk->placed = calloc(placed_max(copy), sizeof(*chunk->placed));
+	if (copy->base)
+		chunk->below = memory_io_buffer(copy->chunk);
 	if (copy->compress)
 		chunk->packed = memory_io_buffer(copy->chunk);
 	if (!chunk->data || !chunk->states || !chunk->stored ||
-	    !chunk->placed || (copy->compress && !chunk->packed))
+	    !chunk->placed || (copy->base && !chunk->below) ||
+	    (copy->compress && !chunk->packed))
 		return fail_nomem(err);
 	return 0;
 }

@@ -20,7 +20,7 @@
 
 /* What is to be done with a unit of the target. */
 enum unit_state {
-	UNIT_KEEP, /* nothing: the target's backing file has it */
+	UNIT_KEEP, /* nothing: the target's backing file has the same */
 	UNIT_ZERO,
 	UNIT_DATA,
 };
@@ -37,7 +37,9 @@ struct copy {
 	bool find_zeros;           /* unless -S 0 */
 	bool target_is_zero;       /* where nothing is written */
 	bool keep_backing;         /* leave to the target's backing file what
-				    * the source's has */
+				    * the source's has: it is the same */
+	struct image *base;        /* the target's backing file, to compare
+				    * with, or NULL */
 	bool salvage;
 	void (*warn)(void *opaque, const char *message);
 	void *opaque;
@@ -64,6 +66,7 @@ struct chunk {
 	uint64_t from;             /* its turn comes at */
 	uint64_t start, length;    /* of the disk */
 	unsigned char *data;       /* copy.chunk bytes */
+	unsigned char *below;      /* with a base: what it holds there */
 	unsigned char *packed;     /* compressed units, one behind the other */
 	enum unit_state *states;   /* of each unit */
 	uint32_t *stored;          /* length in packed; 0: plain */
@@ -76,9 +79,10 @@ int copy_run(struct copy *copy, unsigned workers, struct gild_error *err);
 
 /* chunk-load.c: fill data, states, packed. */
 int chunk_load(struct copy *copy, struct chunk *chunk, struct gild_error *err);
-/* Would a chunk full of this extent need no work? */
-bool chunk_is_idle(const struct copy *copy, const struct extent *extent,
-		   const struct image *layer, const struct image *top);
+/* How much of an extent at offset needs no work, from its begin on? */
+uint64_t chunk_idle(const struct copy *copy, uint64_t offset,
+		    const struct extent *extent, const struct image *layer,
+		    const struct image *top);
 /* chunk-store.c: host space, in order; bytes and links, in any. */
 int chunk_place(struct copy *copy, struct chunk *chunk, struct gild_error *err);
 int chunk_store(struct copy *copy, struct chunk *chunk, struct gild_error *err);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "jobs/base.h"
 #include "util/cleanup.h"
 
 /* -B and -F, or the same as -o backing_file=,backing_fmt=: one meaning. */
@@ -66,8 +67,18 @@ static int check_source(const struct source *source, const char *path,
 	return 0;
 }
 
-static int make(struct target *target, uint64_t size,
-		const struct gild_convert_options *options,
+static int open_base(struct target *target, const struct source *source,
+		     const struct gild_convert_options *options,
+		     struct gild_error *err)
+{
+	if (!options->backing)
+		return 0;
+	target->base = base_open(options, source, err);
+	return target->base ? 0 : -1;
+}
+
+static int make(struct target *target, const struct source *source,
+		uint64_t size, const struct gild_convert_options *options,
 		struct gild_error *err)
 {
 	struct gild_create_options create = create_options(size, options);
@@ -80,6 +91,7 @@ static int make(struct target *target, uint64_t size,
 	struct storage *storage;
 
 	if (create_prepare(options->target, ops, &create, err) < 0 ||
+	    open_base(target, source, options, err) < 0 ||
 	    newfile_begin(&target->file, options->target, flags, err) < 0)
 		return -1;
 	target->has_file = true;
@@ -135,7 +147,7 @@ int target_open(struct target *target, const struct source *source,
 	if (check_source(source, options->target, err) < 0)
 		return -1;
 	ret = options->no_create ? open_existing(target, size, options, err) :
-				   make(target, size, options, err);
+				   make(target, source, size, options, err);
 	if (ret < 0)
 		target_abandon(target);
 	return ret;
@@ -154,7 +166,8 @@ static int open_unnamed(struct gild_error *err)
 	return fd;
 }
 
-int target_open_layout(struct target *target, uint64_t size,
+int target_open_layout(struct target *target, const struct source *source,
+		       uint64_t size,
 		       const struct gild_convert_options *options,
 		       struct gild_error *err)
 {
@@ -169,13 +182,16 @@ int target_open_layout(struct target *target, uint64_t size,
 				       err);
 	if (!storage)
 		return -1;
-	if (create_prepare(".", registry_find(create.format), &create, err)) {
+	if (create_prepare(".", registry_find(create.format), &create, err) ||
+	    open_base(target, source, options, err) < 0) {
 		storage_close(storage);
 		return -1;
 	}
 	target->image = create_and_open(storage, &create, options, err);
-	if (!target->image)
+	if (!target->image) {
+		image_free(target->base);
 		return -1;
+	}
 	target->image->unpublished = true;
 	target->image->skips_data = true;
 	return 0;
@@ -188,6 +204,7 @@ int target_finish(struct target *target, struct gild_error *err)
 		return -1;
 	}
 	image_free(target->image);
+	image_free(target->base);
 	if (!target->has_file)
 		return 0;
 	return newfile_publish(&target->file, err);
@@ -196,6 +213,7 @@ int target_finish(struct target *target, struct gild_error *err)
 void target_abandon(struct target *target)
 {
 	image_free(target->image);
+	image_free(target->base);
 	if (target->has_file)
 		newfile_abandon(&target->file);
 	*target = (struct target){ 0 };

@@ -11,6 +11,7 @@
 
 struct target {
 	struct image *image;
+	struct image *base;    /* its backing file, for reading, or NULL */
 	struct newfile file;   /* where has_file */
 	bool has_file;         /* made here, not published yet */
 	bool is_zero;          /* reads as zeros where nothing was written */
@@ -23,7 +24,8 @@ int target_open(struct target *target, const struct source *source,
 
 /* An unnamed image that holds only metadata: what is written to it is laid
  * out, and not stored. */
-int target_open_layout(struct target *target, uint64_t size,
+int target_open_layout(struct target *target, const struct source *source,
+		       uint64_t size,
 		       const struct gild_convert_options *options,
 		       struct gild_error *err);
 
