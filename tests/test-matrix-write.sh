@@ -7,7 +7,7 @@
 # shellcheck source=tests/lib.sh
 . "${BASH_SOURCE%/*}/../tests/lib.sh"
 # shellcheck source=tests/matrix.sh
-. "${BASH_SOURCE%/*}/../tests/matrix.sh"
+. "$top/tests/matrix.sh"
 requires "qemu-img --version"
 
 # good RAW: img is sound, and holds that disk for both tools.
