@@ -77,6 +77,7 @@ exec 8>&-
 mkfifo sleepy
 exec 7<>sleepy
 truncate -s 64M zeros.raw
+rm -f pid code
 python3 start.py plain "$GILD" convert zeros.raw - >&7 2>err &
 until [ -s pid ]; do sleep 0.01; done
 sleep 0.2
