@@ -27,7 +27,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { DEFAULT_TIMEOUT = 120, NAME_SIZE = 256 };
+/* Seconds; how much slower than others the sanitizer's build may be. */
+enum { DEFAULT_TIMEOUT = 240, SLOWNESS = 4, NAME_SIZE = 256 };
 
 static struct shared {
 	volatile int failed;
@@ -196,7 +197,7 @@ static _Noreturn void run_child(const struct criterion_test *test)
 
 	if (limit <= 0 && current_suite)
 		limit = current_suite->timeout;
-	alarm(limit > 0 ? (unsigned)limit + 1 : DEFAULT_TIMEOUT);
+	alarm(limit > 0 ? (unsigned)limit * SLOWNESS + 1 : DEFAULT_TIMEOUT);
 	test->test();
 	/* Not _exit: the sanitizer speaks at exit, too. */
 	exit(0);
