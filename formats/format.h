@@ -154,6 +154,15 @@ struct format_ops {
 			const struct gild_snapshot *wanted,
 			struct gild_error *err);
 
+	/* Allocate nothing any more: all of the disk is the backing file's, or
+	 * zeros. Snapshots stay. May be NULL. */
+	int (*empty)(struct image *image, struct gild_error *err);
+
+	/* Record another backing file, or none (both NULL); says nothing about
+	 * the content. May be NULL. */
+	int (*set_backing)(struct image *image, const char *name,
+			   const char *format, struct gild_error *err);
+
 	/* Add what is specific to the format. May be NULL. */
 	int (*info)(struct image *image, struct gild_info *info,
 		    struct gild_error *err);

@@ -33,6 +33,15 @@ unsigned image_storage_flags(const struct gild_open_options *options);
 /* Free without flushing. NULL is allowed. The chain below goes, too. */
 void image_free(struct image *image);
 
+/* --- reopen.c ------------------------------------------------------------- */
+
+/* A new size; what is gained reads as zeros. No I/O is under way. */
+int image_resize(struct image *image, uint64_t size, struct gild_error *err);
+
+/* The layer right below parent, opened again for writing, in its place. No I/O
+ * is under way. What is written to it is the caller's to flush. */
+struct image *image_make_writable(struct image *parent, struct gild_error *err);
+
 /* Do two storages stand for one file (device and inode)? */
 bool image_same_file(struct storage *a, struct storage *b);
 
@@ -47,6 +56,10 @@ int image_read(struct image *image, void *buffer, uint64_t length,
 	       uint64_t offset, struct gild_error *err);
 int image_write(struct image *image, const void *buffer, uint64_t length,
 		uint64_t offset, struct gild_error *err);
+/* With this flag zeros that only the backing file gives do not do: the image
+ * itself must say them. */
+#define IMAGE_ZERO_OWN (1U << 16)
+
 int image_zero(struct image *image, uint64_t offset, uint64_t length,
 	       unsigned flags, struct gild_error *err);
 int image_discard(struct image *image, uint64_t offset, uint64_t length,

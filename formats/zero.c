@@ -33,7 +33,9 @@ static int zero_piece(struct image *image, uint64_t offset, uint64_t length,
 	if (ret < 0)
 		return -1;
 	*done = extent.length;
-	if (settled || extent.kind == EXTENT_ZERO)
+	if (settled || (extent.kind == EXTENT_ZERO &&
+			(!(flags & IMAGE_ZERO_OWN) ||
+			 (layer == image && !extent.absent))))
 		return 0;
 	*done = min_u64(*done, ZERO_BUFFER);
 	return io_write(image, zeros, *done, offset, err);

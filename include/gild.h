@@ -399,6 +399,45 @@ struct gild_convert_options {
 GILD_PUBLIC int gild_convert(const struct gild_convert_options *options,
 			     struct gild_job *job, struct gild_error *err);
 
+struct gild_commit_options {
+	const char *base;              /* into this layer; NULL: the next one */
+	bool keep;                     /* leave the top as it is */
+	unsigned workers;              /* 0: by the machine */
+};
+
+/*
+ * Write what an image (open for writing, with its chain) says into its backing
+ * file, or one further down, which grows if it is shorter. Afterwards the image
+ * is empty, unless it is to be kept, or the base is not the next layer.
+ * Stopped at any moment, the image reads as before.
+ */
+GILD_PUBLIC int gild_commit(struct gild_image *image,
+			    const struct gild_commit_options *options,
+			    struct gild_job *job, struct gild_error *err);
+
+struct gild_rebase_options {
+	const char *backing;           /* stored as given; NULL: none */
+	const char *backing_format;
+	bool unchecked;                /* change the name only (-u) */
+	bool compress;                 /* what has to be copied (-c) */
+	struct gild_policy policy;     /* for the new backing file's chain */
+};
+
+/*
+ * Another backing file for an image (open for writing; with its chain, or, if
+ * unchecked, with GILD_OPEN_NO_BACKING), and the same disk: what the two
+ * backing files differ in is copied into it first.
+ */
+GILD_PUBLIC int gild_rebase(struct gild_image *image,
+			    const struct gild_rebase_options *options,
+			    struct gild_job *job, struct gild_error *err);
+
+/* A new size for an image that is open for writing; what is gained reads as
+ * zeros. Shrinking refuses nothing: what lies beyond the new end is gone. No
+ * other I/O may be under way. */
+GILD_PUBLIC int gild_resize(struct gild_image *image, uint64_t size,
+			    struct gild_error *err);
+
 enum gild_difference {
 	GILD_SAME,
 	GILD_DIFFERENT_CONTENT,

@@ -17,7 +17,8 @@ static bool is_left_to_backing(const struct copy *copy,
 			       const struct image *layer,
 			       const struct image *top)
 {
-	return copy->keep_backing && layer != top;
+	return copy->keep_depth &&
+	       layer->depth - top->depth >= copy->keep_depth;
 }
 
 uint64_t chunk_idle(const struct copy *copy, uint64_t offset,

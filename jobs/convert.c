@@ -14,12 +14,9 @@
 #include "jobs/share.h"
 #include "jobs/target.h"
 #include "util/bytes.h"
-#include "util/workers.h"
 
-#define CHUNK (1U << 20)
-#define GRANULE 4096U
+#define MAX_GRANULE (1U << 20)
 #define SECTOR 512U
-#define MAX_WORKERS 64
 
 /* A disk this large needs one cluster of L1 table; a stream that is longer
  * doubles it. */
@@ -99,38 +96,16 @@ static int check_options(const struct gild_convert_options *options,
  * fit into each other. */
 static uint64_t granule(const struct gild_convert_options *options)
 {
-	uint64_t size = GRANULE;
+	uint64_t size = COPY_GRANULE;
 
 	if (options->sparse_size == GILD_SPARSE_DEFAULT ||
 	    !options->sparse_size)
-		return GRANULE;
+		return COPY_GRANULE;
 	while (size > options->sparse_size)
 		size /= 2;
-	while (size * 2 <= options->sparse_size && size < CHUNK)
+	while (size * 2 <= options->sparse_size && size < MAX_GRANULE)
 		size *= 2;
 	return size;
-}
-
-static unsigned worker_count(const struct gild_convert_options *options)
-{
-	unsigned wanted = options->workers ? options->workers :
-					     workers_default();
-
-	return wanted < MAX_WORKERS ? wanted : MAX_WORKERS;
-}
-
-static void set_target(struct copy *copy, struct image *target,
-		       const struct gild_convert_options *options)
-{
-	copy->target = target;
-	copy->compress = options->compress;
-	copy->unit = granule(options);
-	if (options->compress)
-		copy->unit = target->cluster_size;
-	else if (target)
-		copy->unit = max_u64(copy->unit, max_u64(target->unit,
-							 target->cluster_size));
-	copy->chunk = max_u64(CHUNK, copy->unit);
 }
 
 /* From where the target gets what is not written. */
@@ -138,8 +113,8 @@ static void set_base(struct copy *copy, const struct target *target)
 {
 	copy->target_is_zero = target->is_zero;
 	copy->base = target->base;
-	copy->keep_backing = target->base &&
-			     base_is_shared(target->base, &copy->source);
+	copy->keep_depth = target->base &&
+			   base_is_shared(target->base, &copy->source);
 }
 
 static struct copy copy_for(const struct source *source,
@@ -177,7 +152,7 @@ static int fill_target(struct copy *copy,
 
 	if (may_share(copy, options))
 		ret = share_run(copy, err);
-	return ret == 1 ? copy_run(copy, worker_count(options), err) : ret;
+	return ret == 1 ? copy_run(copy, copy_workers(options->workers), err) : ret;
 }
 
 static int to_image(const struct source *source,
@@ -190,7 +165,8 @@ static int to_image(const struct source *source,
 
 	if (target_open(&target, source, size, options, err) < 0)
 		return -1;
-	set_target(&copy, target.image, options);
+	copy_set_target(&copy, target.image, options->compress,
+			granule(options));
 	set_base(&copy, &target);
 	if (fill_target(&copy, options, err) < 0)
 		goto err;
@@ -212,8 +188,8 @@ static int to_raw_stream(const struct source *source,
 {
 	struct copy copy = copy_for(source, options, job);
 
-	set_target(&copy, NULL, options);
-	return copy_run(&copy, worker_count(options), err);
+	copy_set_target(&copy, NULL, false, granule(options));
+	return copy_run(&copy, copy_workers(options->workers), err);
 }
 
 static int to_image_stream(const struct source *source,
@@ -226,9 +202,10 @@ static int to_image_stream(const struct source *source,
 
 	if (target_open_layout(&target, source, source->size, options, err) < 0)
 		return -1;
-	set_target(&copy, target.image, options);
+	copy_set_target(&copy, target.image, options->compress,
+			granule(options));
 	set_base(&copy, &target);
-	ret = copy_run(&copy, worker_count(options), err);
+	ret = copy_run(&copy, copy_workers(options->workers), err);
 	if (!ret)
 		ret = image_flush(target.image, true, err);
 	if (!ret)

@@ -9,6 +9,9 @@
 #include "util/memory.h"
 #include "util/workers.h"
 
+#define CHUNK (1U << 20)
+#define MAX_WORKERS 64
+
 /* ---------------------------------------------------------- taking chunks -- */
 
 /* From at, how far may be stepped over, in whole chunks? */
@@ -188,6 +191,26 @@ static void work(void *arg)
 	if (ret < 0)
 		stop_all(copy, &err);
 	chunk_free(&chunk);
+}
+
+void copy_set_target(struct copy *copy, struct image *target, bool compress,
+		     uint64_t granule)
+{
+	copy->target = target;
+	copy->compress = compress;
+	copy->unit = granule;
+	if (compress)
+		copy->unit = target->cluster_size;
+	else if (target)
+		copy->unit = max_u64(granule, max_u64(target->unit,
+						      target->cluster_size));
+	copy->chunk = max_u64(CHUNK, copy->unit);
+}
+
+unsigned copy_workers(unsigned wanted)
+{
+	wanted = wanted ? wanted : workers_default();
+	return wanted < MAX_WORKERS ? wanted : MAX_WORKERS;
 }
 
 int copy_run(struct copy *copy, unsigned workers, struct gild_error *err)

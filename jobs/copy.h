@@ -36,8 +36,8 @@ struct copy {
 	bool compress;
 	bool find_zeros;           /* unless -S 0 */
 	bool target_is_zero;       /* where nothing is written */
-	bool keep_backing;         /* leave to the target's backing file what
-				    * the source's has: it is the same */
+	unsigned keep_depth;       /* what layers from this depth on have is
+				    * there already; 0: copy all */
 	struct image *base;        /* the target's backing file, to compare
 				    * with, or NULL */
 	bool salvage;
@@ -73,6 +73,17 @@ struct chunk {
 	struct placed *placed;
 	size_t placed_count;
 };
+
+/* The stretch of zeros that counts unless the user says otherwise. */
+#define COPY_GRANULE 4096
+
+/* Where to; and from it the units and chunks. granule: the smallest stretch of
+ * zeros that counts, a power of two. target may be NULL (stream_out). */
+void copy_set_target(struct copy *copy, struct image *target, bool compress,
+		     uint64_t granule);
+
+/* As many workers as wanted (0: as there are processors), within reason. */
+unsigned copy_workers(unsigned wanted);
 
 /* Copy with so many workers. */
 int copy_run(struct copy *copy, unsigned workers, struct gild_error *err);

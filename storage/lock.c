@@ -290,3 +290,8 @@ int lock_look(int fd, bool *in_use, bool *being_written, struct gild_error *err)
 		return 0;
 	return fail(err, GILD_ERR_IO, errno, "cannot look at the locks");
 }
+
+void lock_release(int fd)
+{
+	release(fd, (1U << PERMISSIONS) - 1, (1U << PERMISSIONS) - 1);
+}

@@ -35,6 +35,9 @@ enum lock_permission {
 int lock_take(int fd, const char *path, unsigned uses, unsigned denies,
 	      struct gild_error *err);
 
+/* Give up all that this descriptor holds, before its end. */
+void lock_release(int fd);
+
 /* Look without taking: is anybody using it, is anybody writing to it? */
 int lock_look(int fd, bool *in_use, bool *being_written,
 	      struct gild_error *err);

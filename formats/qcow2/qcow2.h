@@ -323,7 +323,8 @@ void qcow2_guard_free(struct qcow2_guard *guard);
 /* All metadata that the tables in memory lead to. */
 int qcow2_guard_fill(struct qcow2 *q, struct gild_error *err);
 
-/* --- map.c, write.c, zero.c, writeback.c, resize.c: see struct format_ops - */
+/* --- map.c, write.c, zero.c, writeback.c, resize.c, empty.c, backing.c: see
+ * struct format_ops -------------------------------------------------------- */
 
 int qcow2_map(struct image *image, uint64_t offset, uint64_t length,
 	      struct extent *extent, struct gild_error *err);
@@ -344,6 +345,13 @@ int qcow2_discard(struct image *image, uint64_t offset, uint64_t length,
 		  struct gild_error *err);
 int qcow2_flush(struct image *image, bool closing, struct gild_error *err);
 int qcow2_resize(struct image *image, uint64_t size, struct gild_error *err);
+int qcow2_empty(struct image *image, struct gild_error *err);
+int qcow2_set_backing(struct image *image, const char *name,
+		      const char *format, struct gild_error *err);
+
+/* Clusters beyond the end of the disk lose their places. zero.c */
+int qcow2_drop(struct qcow2 *q, uint64_t start, uint64_t end,
+	       struct gild_error *err);
 
 /* The L2 slice of a guest offset for changing it: its table exists and is ours
  * alone afterwards. Lock held exclusively. write.c */

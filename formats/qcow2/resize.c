@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A new virtual size. Growing may move the L1 table: the longer copy is on the
- * disk before the header is switched to it. Shrinking takes away only what is
- * not allocated.
+ * disk before the header is switched to it. Shrinking switches the header
+ * first; what is beyond the end then loses its places, which leaks them if it
+ * is interrupted.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -86,23 +87,6 @@ static int grow_l1(struct qcow2 *q, uint64_t size, struct gild_error *err)
 	return 0;
 }
 
-/* Is nothing allocated from there on? */
-static int check_unused(struct qcow2 *q, uint64_t from, struct gild_error *err)
-{
-	struct extent extent;
-
-	for (uint64_t at = round_up(from, q->cluster_size); at < q->image.size;
-	     at += extent.length) {
-		if (qcow2_map(&q->image, at, q->image.size - at, &extent,
-			      err) < 0)
-			return -1;
-		if (extent.kind != EXTENT_BACKING)
-			return fail(err, GILD_ERR_UNSUPPORTED, 0,
-				    "the disk is in use beyond its new end");
-	}
-	return 0;
-}
-
 static int change_size(struct qcow2 *q, uint64_t size, struct gild_error *err)
 {
 	struct qcow2_header header = q->header;
@@ -116,17 +100,26 @@ static int change_size(struct qcow2 *q, uint64_t size, struct gild_error *err)
 	return switch_header(q, &header, err);
 }
 
+/* A raw data file is as long as the disk. */
+static int resize_data(struct qcow2 *q, uint64_t size, struct gild_error *err)
+{
+	return q->raw_data ? storage_truncate(q->data, size, false, err) : 0;
+}
+
 int qcow2_resize(struct image *image, uint64_t size, struct gild_error *err)
 {
 	struct qcow2 *q = qcow2_of(image);
+	uint64_t old = image->size;
 	int ret;
 
 	if (check_size(q, size, err) < 0)
 		return -1;
-	if (size < image->size && check_unused(q, size, err) < 0)
-		return -1;
 	pthread_rwlock_wrlock(&q->lock);
 	ret = change_size(q, size, err);
 	pthread_rwlock_unlock(&q->lock);
-	return ret;
+	if (ret < 0)
+		return -1;
+	if (size < old && qcow2_drop(q, size, old, err) < 0)
+		return -1;
+	return q->data == image->storage ? 0 : resize_data(q, size, err);
 }

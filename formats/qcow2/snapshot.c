@@ -23,63 +23,6 @@
 #include "util/cleanup.h"
 #include "util/memory.h"
 
-static uint64_t l1_bytes(uint32_t entries)
-{
-	return entries ? entries * 8ULL : 8;
-}
-
-/* A copy of an L1 table at a new place, without "copied" flags. */
-static int write_l1_copy(struct qcow2 *q, const uint64_t *l1, uint32_t entries,
-			 uint64_t *offset, struct gild_error *err)
-{
-	AUTO_FREE unsigned char *bytes = calloc(1, l1_bytes(entries));
-
-	if (!bytes)
-		return fail_nomem(err);
-	for (uint32_t i = 0; i < entries; i++)
-		store_be64(bytes + i * 8ULL, l1[i] & ~QCOW2_COPIED);
-	if (qcow2_alloc_table(q, div_round_up(l1_bytes(entries),
-					      q->cluster_size),
-			      offset, err) < 0)
-		return -1;
-	return storage_write(q->image.storage, bytes, l1_bytes(entries),
-			     *offset, err);
-}
-
-/* Counts are about to be too high for a while: with a mark that says so. */
-static void mark_header(const struct qcow2 *q, struct qcow2_header *header)
-{
-	if (q->header.version >= 3)
-		header->incompatible |= QCOW2_INCOMPAT_DIRTY;
-}
-
-static int unmark(struct qcow2 *q, struct gild_error *err)
-{
-	struct qcow2_header header = q->header;
-
-	header.incompatible &= ~(uint64_t)QCOW2_INCOMPAT_DIRTY;
-	/* Lazy refcounts keep the mark until the image is closed. */
-	if (q->marked_dirty || header.incompatible == q->header.incompatible)
-		return 0;
-	if (qcow2_header_write(q->image.storage, &header, err) < 0)
-		return -1;
-	q->header = header;
-	return qcow2_barrier(q, err);
-}
-
-/* Everything below an L1 table, and the table's own clusters, once less. */
-static int drop_tree(struct qcow2 *q, const uint64_t *l1, uint32_t entries,
-		     uint64_t offset, struct gild_error *err)
-{
-	if (qcow2_tree_count(q, l1, entries, -1, err) < 0)
-		return -1;
-	qcow2_alloc_undo(q, offset, l1_bytes(entries));
-	if (qcow2_writeback(q, false, err) < 0 ||
-	    qcow2_tree_set_copied(q, err) < 0)
-		return -1;
-	return unmark(q, err);
-}
-
 /* ---------------------------------------------------------------- create -- */
 
 static char *new_id(const struct qcow2_snapshots *snapshots)
@@ -138,7 +81,7 @@ static int share_active(struct qcow2 *q, uint64_t *l1_offset,
 	    qcow2_writeback(q, false, err) < 0 ||
 	    qcow2_tree_set_copied(q, err) < 0)
 		return -1;
-	return write_l1_copy(q, q->l1.entries, q->l1.count, l1_offset, err);
+	return qcow2_tree_copy_l1(q, q->l1.entries, q->l1.count, l1_offset, err);
 }
 
 static int create(struct qcow2 *q, struct qcow2_snapshots *snapshots,
@@ -161,59 +104,19 @@ static int create(struct qcow2 *q, struct qcow2_snapshots *snapshots,
 
 /* ----------------------------------------------------------------- apply -- */
 
-/* The active L1 table becomes a copy of the snapshot's. */
-static int switch_l1(struct qcow2 *q, struct qcow2_header *header,
-		     const struct qcow2_snapshot *snapshot, const uint64_t *l1,
-		     struct qcow2_table *old, struct gild_error *err)
-{
-	struct qcow2_table table = { 0 };
-	uint64_t offset;
-
-	if (write_l1_copy(q, l1, snapshot->l1_entries, &offset, err) < 0 ||
-	    qcow2_writeback(q, false, err) < 0)
-		return -1;
-	header->l1_offset = offset;
-	header->l1_entries = snapshot->l1_entries;
-	if (snapshot->about.disk_size)
-		header->size = snapshot->about.disk_size;
-	if (qcow2_table_read(q, &table, offset, snapshot->l1_entries, err) < 0)
-		return -1;
-	if (qcow2_header_write(q->image.storage, header, err) < 0 ||
-	    qcow2_barrier(q, err) < 0) {
-		free(table.entries);
-		return -1;
-	}
-	*old = q->l1;
-	q->l1 = table;
-	q->header = *header;
-	q->image.size = header->size;
-	return 0;
-}
-
 static int apply(struct qcow2 *q, const struct qcow2_snapshot *snapshot,
 		 struct gild_error *err)
 {
 	AUTO_FREE uint64_t *l1 = qcow2_tree_read_l1(q, snapshot->l1_offset,
 						    snapshot->l1_entries, err);
-	struct qcow2_header header;
-	struct qcow2_table old;
-	int ret;
+	uint64_t size = snapshot->about.disk_size;
 
 	if (!l1 || qcow2_begin_changes(q, err) < 0 ||
 	    qcow2_writeback(q, false, err) < 0 ||
-	    qcow2_tree_count(q, l1, snapshot->l1_entries, 1, err) < 0 ||
-	    qcow2_writeback(q, false, err) < 0)
+	    qcow2_tree_count(q, l1, snapshot->l1_entries, 1, err) < 0)
 		return -1;
-	header = q->header;
-	mark_header(q, &header);
-	if (switch_l1(q, &header, snapshot, l1, &old, err) < 0)
-		return -1;
-	qcow2_cache_drop(&q->l2_cache);
-	ret = drop_tree(q, old.entries, old.count, old.offset, err);
-	free(old.entries);
-	if (ret < 0)
-		return -1;
-	return qcow2_guard_fill(q, err);
+	return qcow2_tree_switch(q, l1, snapshot->l1_entries,
+				 size ? size : q->image.size, err);
 }
 
 /* ---------------------------------------------------------------- delete -- */
@@ -231,13 +134,13 @@ static int delete(struct qcow2 *q, struct qcow2_snapshots *snapshots,
 	    qcow2_writeback(q, false, err) < 0)
 		return -1;
 	header = q->header;
-	mark_header(q, &header);
+	qcow2_tree_mark(q, &header);
 	memmove(&snapshots->list[index], &snapshots->list[index + 1],
 		(snapshots->count - index - 1ULL) * sizeof(gone));
 	snapshots->count--;
 	ret = qcow2_snapshots_switch(q, &header, snapshots, err);
 	if (!ret)
-		ret = drop_tree(q, l1, gone.l1_entries, gone.l1_offset, err);
+		ret = qcow2_tree_drop(q, l1, gone.l1_entries, gone.l1_offset, err);
 	qcow2_snapshot_free(&gone);
 	return ret;
 }

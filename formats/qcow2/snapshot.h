@@ -68,4 +68,23 @@ int qcow2_tree_set_copied(struct qcow2 *q, struct gild_error *err);
 uint64_t *qcow2_tree_read_l1(struct qcow2 *q, uint64_t offset, uint32_t count,
 			     struct gild_error *err);
 
+/* --- tree-switch.c; lock held exclusively, everything written back before - */
+
+/* A copy of an L1 table at a new place, without "copied" flags. */
+int qcow2_tree_copy_l1(struct qcow2 *q, const uint64_t *l1, uint32_t entries,
+		       uint64_t *offset, struct gild_error *err);
+
+/* Set the mark for the time in which counts are too high. */
+void qcow2_tree_mark(const struct qcow2 *q, struct qcow2_header *header);
+
+/* Everything below an L1 table that nothing leads to any more, and the table's
+ * own clusters, once less; then the mark goes. */
+int qcow2_tree_drop(struct qcow2 *q, const uint64_t *l1, uint32_t entries,
+		    uint64_t offset, struct gild_error *err);
+
+/* A copy of l1, whose clusters are counted for it already, becomes the active
+ * table of a disk of size bytes; what was active is given back. */
+int qcow2_tree_switch(struct qcow2 *q, const uint64_t *l1, uint32_t entries,
+		      uint64_t size, struct gild_error *err);
+
 #endif

@@ -10,6 +10,7 @@
 /* What a range of clusters is to become. */
 struct wish {
 	bool discard;
+	bool drop;        /* beyond the end of the disk: nothing at all */
 	bool unmap;       /* zeros need no place of their own */
 	uint64_t start, end; /* guest */
 };
@@ -38,6 +39,8 @@ static struct qcow2_entry whole(const struct qcow2 *q, struct qcow2_entry old,
 {
 	struct qcow2_entry empty = { 0 }, zero = zero_entry(q);
 
+	if (wish->drop)
+		return empty;
 	if (!old.word && !old.bitmap && (wish->discard || !reads_backing(q)))
 		return old;
 	if (!wish->discard && !wish->unmap && is_own(q, old) &&
@@ -104,7 +107,7 @@ static bool is_empty(const struct qcow2 *q, const struct wish *wish,
 	*end = (uint64_t)(index + 1) * reach;
 	return index < q->l1.count &&
 	       !(q->l1.entries[index] & QCOW2_OFFSET_MASK) &&
-	       (wish->discard || !reads_backing(q));
+	       (wish->discard || wish->drop || !reads_backing(q));
 }
 
 /* From guest to the end of its slice, at most; *next is where to go on. */
@@ -182,4 +185,16 @@ int qcow2_discard(struct image *image, uint64_t offset, uint64_t length,
 		return 0;
 	ret = change_all(q, &wish, err);
 	return ret < 0 ? -1 : 0;
+}
+
+int qcow2_drop(struct qcow2 *q, uint64_t start, uint64_t end,
+	       struct gild_error *err)
+{
+	struct wish wish = {
+		.drop = true,
+		.start = round_up(start, q->cluster_size),
+		.end = round_up(end, q->cluster_size),
+	};
+
+	return change_all(q, &wish, err);
 }

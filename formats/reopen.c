@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Changing what an open image is: its size, or a layer's right to be written. */
+#include "formats/image.h"
+#include "storage/lock.h"
+#include "util/bytes.h"
+
+int image_resize(struct image *image, uint64_t size, struct gild_error *err)
+{
+	uint64_t old = image->size;
+
+	if (!(image->flags & GILD_OPEN_WRITE))
+		return fail(err, GILD_ERR_DENIED, 0,
+			    "%s: was opened for reading only", image->path);
+	if (!image->ops->resize)
+		return fail(err, GILD_ERR_UNSUPPORTED, 0,
+			    "%s: images of format %s cannot be resized",
+			    image->path, image->ops->name);
+	if (image->ops->resize(image, size, err) < 0)
+		return error_prefix(err, "%s: ", image->path);
+	/* What was beyond the end was nobody's, whatever a backing file holds
+	 * there, or what is left in the last cluster. */
+	if (size > old && image->cluster_size && !image->backing_name)
+		size = min_u64(size, round_up(old, image->cluster_size));
+	if (size <= old || !image->cluster_size)
+		return 0;
+	return image_zero(image, old, size - old, GILD_ZERO_UNMAP, err);
+}
+
+/* A second image over the same file, open for writing. The reader's locks are
+ * given up first: they would deny the writer's. */
+static struct image *open_again(struct image *layer, struct gild_error *err)
+{
+	struct gild_open_options options = {
+		.format = layer->ops->name,
+		.flags = (layer->flags & GILD_OPEN_SHARE) | GILD_OPEN_WRITE |
+			 GILD_OPEN_NO_BACKING,
+		.cache = layer->cache,
+		.policy = layer->policy,
+	};
+	int fd = storage_descriptor(layer->storage);
+	struct image *again;
+
+	if (fd >= 0)
+		lock_release(fd);
+	again = image_of(gild_open(layer->path, &options, err));
+	if (again && !image_same_file(again->storage, layer->storage)) {
+		fail(err, GILD_ERR_BUSY, 0, "%s: was replaced meanwhile",
+		     layer->path);
+		image_free(again);
+		return NULL;
+	}
+	return again;
+}
+
+struct image *image_make_writable(struct image *parent, struct gild_error *err)
+{
+	struct image *layer = parent->backing;
+	struct image *again = open_again(layer, err);
+
+	if (!again)
+		return NULL;
+	again->depth = layer->depth;
+	again->backing = layer->backing;
+	layer->backing = NULL;
+	parent->backing = again;
+	image_free(layer);
+	return again;
+}
+
+int gild_resize(struct gild_image *image, uint64_t size, struct gild_error *err)
+{
+	return image_resize(image_of(image), size, err);
+}
