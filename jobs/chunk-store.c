@@ -38,9 +38,9 @@ static int place_plain(struct copy *copy, struct chunk *chunk, uint64_t first,
 	uint64_t at = first * copy->unit, to = end * copy->unit, n;
 	struct write_plan plan;
 
-	/* What a format pads its last unit with is not the disk's. */
-	if (!target->cluster_size)
-		to = min_u64(to, round_up(chunk->length, target->unit));
+	/* The copy's last unit may reach beyond the last cluster. */
+	to = min_u64(to, round_up(chunk->length, max_u64(target->unit,
+							 target->cluster_size)));
 	for (; at < to; at += n) {
 		if (target->ops->prepare_write(target, chunk->start + at,
 					       to - at, &plan, err) < 0)

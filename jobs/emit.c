@@ -42,11 +42,11 @@ static int emit_metadata(struct emit *emit, uint64_t end,
 static int emit_data(struct emit *emit, uint64_t start, uint64_t length,
 		     struct gild_error *err)
 {
-	uint64_t n, readable;
+	uint64_t size = emit->source->size, n, readable;
 
 	for (uint64_t done = 0; done < length; done += n) {
 		n = min_u64(PIECE, length - done);
-		readable = min_u64(n, emit->source->size - (start + done));
+		readable = min_u64(n, size - min_u64(size, start + done));
 		memset(emit->buffer + readable, 0, n - readable);
 		if (job_check(emit->job, err) < 0 ||
 		    source_read(emit->source, emit->buffer, readable,
