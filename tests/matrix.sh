@@ -106,7 +106,7 @@ fail() {
 	echo "$(where): $*" >&2
 	exit 1
 }
-trap 'cat "$work/.about" >&2 || :
+trap 'cat "$work/.about" >&2 2>/dev/null || :
 	echo "$0:$LINENO: failed: $BASH_COMMAND" >&2' ERR
 
 # quietly COMMAND...: what it says counts only if it fails.
