@@ -42,11 +42,45 @@ static void count_data(struct check *c, struct check_walk *walk,
 	walk->expected = offset + c->q->cluster_size;
 }
 
-/* --- changes ---------------------------------------------------------------- */
+/* --- changes -------------------------------------------------------------- */
 
-static bool may_change(struct check *c, const struct check_walk *walk)
+static bool looks_sound(const struct check *c, struct qcow2_entry entry)
 {
-	return walk->dirty_to || !check_is_shared(c, walk->offset);
+	uint64_t offset = entry_offset(entry);
+
+	if (entry_is_compressed(entry))
+		return !entry_is_copied(entry) && !entry.bitmap &&
+		       compressed_offset(c->q, entry) < c->file_size;
+	return !(entry.word & QCOW2_L2_RESERVED) && offset < c->file_size &&
+	       is_aligned(offset, c->q->cluster_size);
+}
+
+/* A table whose cluster is the guest's, too: by its looks, which is it? */
+static bool looks_like_table(const struct check *c,
+			     const struct check_walk *walk)
+{
+	for (uint32_t i = 0; i < c->q->l2_entries; i++)
+		if (!looks_sound(c, entry_load(c->q, walk->data, i)))
+			return false;
+	return true;
+}
+
+static bool holds_data(const struct check *c, uint64_t offset)
+{
+	uint64_t cluster = offset >> c->q->cluster_bits;
+
+	return c->data_map[cluster / 64] >> (cluster % 64) & 1;
+}
+
+static bool may_change(struct check *c, struct check_walk *walk)
+{
+	if (walk->change == CHECK_NOT_ASKED)
+		walk->change = check_is_metadata(c, walk->offset) ||
+					       (holds_data(c, walk->offset) &&
+						!looks_like_table(c, walk)) ?
+				       CHECK_MAY_NOT :
+				       CHECK_MAY;
+	return walk->change == CHECK_MAY;
 }
 
 static void store(struct check *c, struct check_walk *walk, uint32_t index,
@@ -103,7 +137,7 @@ static void judge_copied(struct check *c, struct check_walk *walk,
 		wrong_copied(c, walk, index, offset);
 }
 
-/* --- the long way ------------------------------------------------------------ */
+/* --- the long way --------------------------------------------------------- */
 
 /* References to data clusters. */
 static void refer(struct check *c, const struct check_walk *walk,
@@ -231,7 +265,7 @@ static void judge(struct check *c, struct check_walk *walk, uint32_t index)
 			      "subcluster allocation map");
 }
 
-/* --- the short way ----------------------------------------------------------- */
+/* --- the short way -------------------------------------------------------- */
 
 /* Tables without extended entries, of images without a data file. */
 static void walk_ordinary(struct check *c, struct check_walk *walk)

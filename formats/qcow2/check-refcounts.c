@@ -119,12 +119,15 @@ static void count_block(struct check *c, uint64_t block)
 			  (uintmax_t)block, c->found[cluster - c->first]);
 }
 
-/* Shared with something else, the table cannot be repaired in place. */
+/* Shared with something else, the table had better move; its blocks, though,
+ * can be written to. */
 static void judge_table_clusters(struct check *c)
 {
 	const struct qcow2_header *h = &c->q->header;
 	uint64_t cluster = h->reftable_offset >> h->cluster_bits;
 
+	if (!(c->fix & GILD_CHECK_FIX_ERRORS))
+		return;
 	for (uint64_t i = 0; i < h->reftable_clusters; i++, cluster++)
 		if (cluster >= c->first && cluster < c->end &&
 		    c->found[cluster - c->first] != 1)

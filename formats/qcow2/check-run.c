@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * One run: everything that refers to host clusters is counted, window by
- * window, and compared with the refcount blocks. Where tables are to be changed,
- * they are walked a second time, when it is known what else lies in the
- * clusters that they occupy.
+ * window, and compared with the refcount blocks. Where tables are to be
+ * changed, they are walked a second time, when it is known what else lies in
+ * the clusters that they occupy.
  */
 #include <stdlib.h>
 

@@ -99,7 +99,7 @@ static void judge_copied(struct check *c, uint32_t index)
 		c->counts.copied++;
 }
 
-/* --- L2 tables ------------------------------------------------------------- */
+/* --- L2 tables ------------------------------------------------------------ */
 
 static int walk_table(struct check *c, const struct check_table *table,
 		      unsigned char *data, bool active)
@@ -202,7 +202,7 @@ static int add_table(struct check *c, uint64_t offset, bool active,
 	return 0;
 }
 
-/* --- whole L1 tables ------------------------------------------------------- */
+/* --- whole L1 tables ------------------------------------------------------ */
 
 static uint64_t count_entries(const struct check *c)
 {

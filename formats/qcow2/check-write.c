@@ -51,7 +51,7 @@ int check_write_table(struct check *c, const unsigned char *table,
 	return check_write(c, table + from, to - from, offset + from);
 }
 
-/* --- what must not be taken for an L2 table -------------------------------- */
+/* --- what must not be taken for an L2 table ------------------------------- */
 
 static bool touches(const struct check *c, uint64_t cluster, uint64_t offset,
 		    uint64_t length)
@@ -94,7 +94,7 @@ static bool sort_blocks(struct check *c)
 	return c->blocks;
 }
 
-bool check_is_shared(struct check *c, uint64_t offset)
+bool check_is_metadata(struct check *c, uint64_t offset)
 {
 	const struct qcow2_header *h = &c->q->header;
 
@@ -103,10 +103,6 @@ bool check_is_shared(struct check *c, uint64_t offset)
 	    touches(c, offset, h->snapshots_offset, c->snapshot_bytes) ||
 	    touches_any(c, offset, &c->snapshots) ||
 	    touches_any(c, offset, &c->bitmaps))
-		return true;
-	if (c->data_map[offset >> c->q->cluster_bits >> 6] >>
-		    (offset >> c->q->cluster_bits & 63) &
-	    1)
 		return true;
 	/* Without memory for it, caution. */
 	if (!c->blocks && !sort_blocks(c))

@@ -100,7 +100,7 @@ int check_image(struct qcow2 *q, unsigned fix, uint64_t window,
 	if (!ret)
 		tell(&c);
 	check_say_rest(&c);
-	/* What is in memory is of before the repair, also of one that failed. */
+	/* What is in memory is of before the repair, even of a failed one. */
 	if (c.wrote && qcow2_reload(q, ret ? NULL : err) < 0) {
 		q->broken = true;
 		ret = -1;

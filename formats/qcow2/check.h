@@ -116,8 +116,8 @@ struct check {
 	bool fixing;	    /* all is counted: now tables are changed */
 	uint64_t *data_map; /* a bit a cluster: it holds data; or NULL */
 	struct check_counts counts;
-	uint64_t highest; /* clusters up to the last one in use, by any account */
-	uint64_t top;	  /* the same, by references only */
+	/* Clusters up to the last one in use, by any account; by references. */
+	uint64_t highest, top;
 	uint64_t beyond; /* lowest cluster referred to outside the file */
 	struct check_rebuilding *rebuilding;
 
@@ -144,7 +144,7 @@ int check_image(struct qcow2 *q, unsigned fix, uint64_t window,
 /* The file's size and refcount table, (again) from the disk. */
 int check_measure(struct check *c);
 
-/* --- check-report.c ------------------------------------------------------ */
+/* --- check-report.c ------------------------------------------------------- */
 
 /* A line for the caller, up to a cap. */
 void check_say(struct check *c, const char *format, ...)
@@ -169,7 +169,7 @@ void check_say_rest(struct check *c);
 void check_unread(struct check *c, const char *what, uint64_t offset,
 		  const struct gild_error *err);
 
-/* --- check-count.c: references to host clusters -------------------------- */
+/* --- check-count.c: references to host clusters --------------------------- */
 
 int check_window_start(struct check *c, uint64_t first);
 void check_window_free(struct check *c);
@@ -204,7 +204,7 @@ static inline void check_count_one(struct check *c, uint64_t cluster,
 	c->found[at] = (uint16_t)value;
 }
 
-/* --- check-refcounts.c: counts on the disk ------------------------------- */
+/* --- check-refcounts.c: counts on the disk -------------------------------- */
 
 int check_reftable_load(struct check *c);
 /* Count what the refcount structure itself occupies, and judge it. */
@@ -231,7 +231,7 @@ void check_read_blocks(struct check *c, uint64_t block, uint64_t end,
 /* Compare the window with the refcount blocks, and do what the run is for. */
 int check_compare(struct check *c);
 
-/* --- check-tables.c: L1 and L2 tables ------------------------------------ */
+/* --- check-tables.c: L1 and L2 tables ------------------------------------- */
 
 int check_l1_load(struct check *c);
 /* The active L1 table and all below. */
@@ -271,6 +271,11 @@ struct check_walk {
 	uint64_t weight;
 	bool active;	   /* reached from the active L1 table */
 	uint64_t expected; /* where the last data cluster ends, or 0 */
+	enum {
+		CHECK_NOT_ASKED,
+		CHECK_MAY,
+		CHECK_MAY_NOT
+	} change;
 	uint32_t dirty_from, dirty_to; /* bytes that were changed */
 };
 
@@ -284,12 +289,12 @@ bool check_copied_is_wrong(struct check *c, uint64_t offset, bool copied);
 int check_snapshots(struct check *c);
 int check_bitmaps(struct check *c);
 
-/* --- check-run.c ----------------------------------------------------------- */
+/* --- check-run.c ---------------------------------------------------------- */
 
 /* Count and compare everything once; fills c->counts. */
 int check_run(struct check *c, const struct check_run *run);
 
-/* --- check-write.c ---------------------------------------------------------- */
+/* --- check-write.c -------------------------------------------------------- */
 
 int check_write(struct check *c, const void *bytes, size_t length,
 		uint64_t offset);
@@ -297,11 +302,10 @@ int check_flush(struct check *c);
 /* The changed part of a table of one cluster, in whole sectors. */
 int check_write_table(struct check *c, const unsigned char *table,
 		      uint64_t offset, uint32_t from, uint32_t to);
-/* Does the cluster of an L2 table hold something else, too, which writing there
- * would harm? */
-bool check_is_shared(struct check *c, uint64_t offset);
+/* Does the cluster of an L2 table hold other metadata, too? */
+bool check_is_metadata(struct check *c, uint64_t offset);
 
-/* --- check-repair.c, check-rebuild.c ---------------------------------------- */
+/* --- check-repair.c, check-rebuild.c -------------------------------------- */
 
 /* Check, repair, check again. */
 int check_and_repair(struct check *c);

@@ -179,7 +179,7 @@ static inline void tiny_make(struct tiny *t, const struct recipe *recipe)
 	tiny_put_header(t, recipe);
 }
 
-/* --- opening it ------------------------------------------------------------ */
+/* --- opening it ----------------------------------------------------------- */
 
 static inline struct image *tiny_open(const void *bytes, uint64_t length,
 				      unsigned flags, struct gild_error *err)
@@ -229,7 +229,7 @@ static inline unsigned char *tiny_content(const void *bytes, uint64_t length,
 	return content;
 }
 
-/* --- ways to break it ------------------------------------------------------- */
+/* --- ways to break it ----------------------------------------------------- */
 
 struct broken {
 	const char *name;

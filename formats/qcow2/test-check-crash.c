@@ -10,7 +10,7 @@
 
 TestSuite(qcow2_check_crash, .timeout = 200);
 
-/* --- power failures ------------------------------------------------------------------------- */
+/* --- power failures ------------------------------------------------------- */
 
 struct crash {
 	const struct repaired *repaired;
@@ -130,7 +130,7 @@ Test(qcow2_check_crash, may_be_cut_off_anywhere)
 		crash_everywhere(&repairs[i]);
 }
 
-/* --- failing calls -------------------------------------------------------------------------- */
+/* --- failing calls -------------------------------------------------------- */
 
 /* Fails the nth call and all after it; false: there are not so many. */
 static bool fail_call(const struct crash *crash, uint64_t nth, unsigned ops)

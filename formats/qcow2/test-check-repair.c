@@ -7,7 +7,7 @@
 
 TestSuite(qcow2_check_repair, .timeout = 60);
 
-/* --- what is left ------------------------------------------------------------- */
+/* --- what is left --------------------------------------------------------- */
 
 static void expect_repair(const struct repaired *r)
 {
@@ -108,7 +108,7 @@ Test(qcow2_check_repair, several_passes_repair_the_same)
 	free(t.bytes);
 }
 
-/* --- only leaks ------------------------------------------------------------------ */
+/* --- only leaks ----------------------------------------------------------- */
 
 static void expect_leaks_only(void (*harm)(struct tiny *t),
 			      uint64_t leaks_fixed, uint64_t corruptions,
@@ -159,7 +159,7 @@ Test(qcow2_check_repair, errors_alone_keep_leaks)
 	free(t.bytes);
 }
 
-/* --- places that must not be touched ----------------------------------------------- */
+/* --- places that must not be touched -------------------------------------- */
 
 /* Flags in a table that a guest cluster overlaps are the guest's bytes. */
 Test(qcow2_check_repair, does_not_write_into_data)
@@ -208,7 +208,7 @@ Test(qcow2_check_repair, does_not_rebuild_where_entries_dangle)
 	free(t.bytes);
 }
 
-/* --- marks in the header -------------------------------------------------------------- */
+/* --- marks in the header -------------------------------------------------- */
 
 #define INCOMPATIBLE 72
 #define AUTOCLEAR 88
@@ -280,7 +280,7 @@ Test(qcow2_check_repair, stale_bitmaps_are_dropped_with_their_clusters)
 	free(t.bytes);
 }
 
-/* --- a killed writer -------------------------------------------------------------------- */
+/* --- a killed writer ------------------------------------------------------ */
 
 Test(qcow2_check_repair, dirty_image_is_repaired_when_opened_for_writing)
 {

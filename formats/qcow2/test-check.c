@@ -148,7 +148,7 @@ Test(qcow2_check, end_of_image_is_that_of_what_is_in_use)
 	free(t.bytes);
 }
 
-/* --- widths ----------------------------------------------------------------- */
+/* --- widths --------------------------------------------------------------- */
 
 Test(qcow2_check, all_widths_of_counts)
 {
@@ -184,7 +184,7 @@ Test(qcow2_check, counts_beyond_16_bits_are_leaks)
 	free(t.bytes);
 }
 
-/* --- windows ----------------------------------------------------------------- */
+/* --- windows -------------------------------------------------------------- */
 
 static void look_with_window(const struct tiny *t, uint64_t window,
 			     struct gild_check_result *result)
@@ -222,7 +222,7 @@ Test(qcow2_check, several_passes_find_the_same)
 	free(t.bytes);
 }
 
-/* --- lines --------------------------------------------------------------------- */
+/* --- lines ---------------------------------------------------------------- */
 
 struct lines {
 	unsigned count;
@@ -272,7 +272,7 @@ Test(qcow2_check, of_many_lines_the_rest_is_counted)
 	free(t.bytes);
 }
 
-/* --- work is bounded --------------------------------------------------------- */
+/* --- work is bounded ------------------------------------------------------ */
 
 /* All of an L1 table leads to one L2 table: it is walked once. */
 Test(qcow2_check, an_l2_table_is_walked_once_for_many_entries)
@@ -299,7 +299,7 @@ Test(qcow2_check, an_l2_table_is_walked_once_for_many_entries)
 	free(t.bytes);
 }
 
-/* --- reading fails --------------------------------------------------------------- */
+/* --- reading fails -------------------------------------------------------- */
 
 static void look_with_fault(const struct tiny *t, uint64_t nth,
 			    const struct gild_check_result *sound)
@@ -344,7 +344,7 @@ Test(qcow2_check, a_failing_read_is_never_taken_for_a_verdict)
 	free(t.bytes);
 }
 
-/* --- not possible ------------------------------------------------------------------ */
+/* --- not possible --------------------------------------------------------- */
 
 Test(qcow2_check, what_is_open_for_reading_is_not_repaired)
 {
