@@ -39,8 +39,9 @@ struct verb {
 		   struct gild_error *err);
 };
 
-extern const struct verb verb_check, verb_clone, verb_compare, verb_convert,
-	verb_create, verb_info, verb_map, verb_measure;
+extern const struct verb verb_check, verb_clone, verb_commit, verb_compare,
+	verb_convert, verb_create, verb_info, verb_map, verb_measure,
+	verb_rebase, verb_resize, verb_snapshot;
 
 /* ------------------------- options.c, options-help.c, option-list.c -- */
 

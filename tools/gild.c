@@ -13,8 +13,9 @@
 #include <unistd.h>
 
 static const struct verb *const verbs[] = {
-	&verb_create, &verb_clone,   &verb_convert, &verb_info,
-	&verb_map,    &verb_measure, &verb_check,   &verb_compare,
+	&verb_create,	&verb_clone,   &verb_convert, &verb_info,
+	&verb_map,	&verb_measure, &verb_check,   &verb_compare,
+	&verb_snapshot, &verb_resize,  &verb_commit,  &verb_rebase,
 };
 
 enum {

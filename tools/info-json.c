@@ -85,16 +85,19 @@ static void put_backing(json_t *json, const struct gild_info *info)
 			      info->backing_format);
 }
 
-static void put_snapshots(json_t *json, const struct gild_info *info)
+json_t *info_snapshots_json(const struct gild_info *info)
 {
-	json_t *list;
+	json_t *list = json_array();
 
-	if (!info->snapshot_count)
-		return;
-	list = json_array();
 	for (size_t i = 0; i < info->snapshot_count; i++)
 		json_add(list, snapshot_json(&info->snapshots[i]));
-	json_put(json, "snapshots", list);
+	return list;
+}
+
+static void put_snapshots(json_t *json, const struct gild_info *info)
+{
+	if (info->snapshot_count)
+		json_put(json, "snapshots", info_snapshots_json(info));
 }
 
 static void put_specific(json_t *json, const struct gild_info *info)

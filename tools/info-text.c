@@ -94,7 +94,7 @@ static void print_snapshot(const struct gild_snapshot *snapshot)
 	       day, ran, icount);
 }
 
-static void print_snapshots(const struct gild_info *info)
+void info_snapshots_text(const struct gild_info *info)
 {
 	if (!info->snapshot_count)
 		return;
@@ -148,7 +148,7 @@ void info_text(const struct gild_info *info)
 		printf("cleanly shut down: no\n");
 	print_use(info);
 	print_backing(info);
-	print_snapshots(info);
+	info_snapshots_text(info);
 	if (info->specific && info->specific->count) {
 		printf("Format specific information:\n");
 		print_items(info->specific, 1);

@@ -13,4 +13,8 @@ json_t *info_json(const struct gild_info *info);
 /* qemu-img's lines. */
 void info_text(const struct gild_info *info);
 
+/* The snapshots alone; as text nothing where there are none. */
+json_t *info_snapshots_json(const struct gild_info *info);
+void info_snapshots_text(const struct gild_info *info);
+
 #endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* gild resize: a new virtual size. Signals wait: it is soon done. */
+#include "tools/cli.h"
+
+#include <string.h>
+
+struct arguments {
+	struct open_arguments open;
+	bool shrink, quiet;
+};
+
+static const struct option_row rows[] = {
+	FLAG_ROW(0, "shrink", struct arguments, shrink,
+		 "allow a smaller size: what lies beyond it is lost"),
+	SOURCE_ROWS(struct arguments, open),
+	QUIET_ROW(struct arguments, quiet),
+	LAST_ROW,
+};
+
+/* "10G", "+1G", "-1G" beside the size now. */
+static int parse_target(const char *text, uint64_t now, uint64_t *size,
+			struct gild_error *err)
+{
+	char sign = *text == '+' || *text == '-' ? *text : 0;
+
+	if (gild_parse_size(text + !!sign, 1, size, err) < 0)
+		return -1;
+	if (sign == '+' && *size > INT64_MAX - now)
+		return tool_fail(err, "the new size is too large");
+	if (sign == '-' && *size > now)
+		return tool_fail(err, "the new size would be below zero");
+	if (sign)
+		*size = sign == '+' ? now + *size : now - *size;
+	*size = (*size + 511) & ~511ULL;
+	return 0;
+}
+
+static int resize(const struct arguments *arguments, struct gild_image *image,
+		  const char *text, struct gild_error *err)
+{
+	uint64_t size;
+
+	if (parse_target(text, gild_size(image), &size, err) < 0)
+		return -1;
+	if (size < gild_size(image) && !arguments->shrink) {
+		tool_fail(err,
+			  "%s: would shrink from %llu to %llu bytes, and "
+			  "what lies beyond be lost",
+			  gild_path(image),
+			  (unsigned long long)gild_size(image),
+			  (unsigned long long)size);
+		tool_hint(err, "add --shrink if that is meant");
+		return -1;
+	}
+	return gild_resize(image, size, err);
+}
+
+/* A size like -1G looks like an option: it is taken out of argv before. */
+static const char *take_size(int *argc, char **argv)
+{
+	const char *last = argv[*argc - 1];
+
+	if (*argc < 2 || (*last == '-' && !strchr("0123456789", last[1])))
+		return NULL;
+	*argc -= 1;
+	return last;
+}
+
+static int work(const struct arguments *arguments,
+		const struct operands *operands, const char *size,
+		struct gild_error *err)
+{
+	struct gild_image *image;
+	int result;
+
+	if (operands->count != 1 || !size)
+		return tool_misuse(err, "an image and a size are needed");
+	image = open_image(&arguments->open, operands->items[0],
+			   GILD_OPEN_WRITE, err);
+	if (!image)
+		return -1;
+	signals_hold();
+	result = resize(arguments, image, size, err);
+	result = close_image(image, result, err);
+	signals_release();
+	if (!result && !arguments->quiet)
+		printf("Image resized.\n");
+	return result;
+}
+
+static int run(const struct verb *verb, int argc, char **argv,
+	       struct gild_error *err)
+{
+	struct arguments arguments = { .shrink = false };
+	const char *size = take_size(&argc, argv);
+	struct operands operands;
+	enum parse_result parsed =
+		options_parse(verb, argc, argv, &arguments, &operands, err);
+
+	if (parsed != PARSE_GO)
+		return parsed == PARSE_FAILED;
+	return work(&arguments, &operands, size, err) < 0;
+}
+
+const struct verb verb_resize = {
+	.name = "resize",
+	.summary = "change the virtual size of an image",
+	.operands = "FILE [+|-]SIZE",
+	.details = "What is gained reads as zeros. Partitions and filesystems "
+		   "are not changed:\ngrow them afterwards, shrink them "
+		   "before.\n",
+	.example = "  gild resize disk.qcow2 +10G\n",
+	.rows = rows,
+	.run = run,
+};

@@ -1,0 +1,127 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# gild commit, rebase and resize keep every byte that they should, and leave
+# images that qemu-img finds sound.
+
+# shellcheck source=tests/lib.sh
+. "${BASH_SOURCE%/*}/../tests/lib.sh"
+requires "qemu-img --version"
+
+# A chain of three, the middle one shorter; top.raw is what its top shows.
+chain() {
+	rm -f base.qcow2 mid.qcow2 top.qcow2
+	qemu-img create -q -f qcow2 base.qcow2 6M
+	put qcow2 base.qcow2 'write -P 1 0 5M' 'write -P 9 5900k 100k'
+	qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 ${1:+-o "$1"} \
+		mid.qcow2 4M
+	put qcow2 mid.qcow2 'write -P 2 1M 700k' 'write -z 2M 130k'
+	qemu-img create -q -f qcow2 -b mid.qcow2 -F qcow2 ${1:+-o "$1"} \
+		top.qcow2 8M
+	put qcow2 top.qcow2 'write -P 3 1500k 10k' 'write -P 4 3M 64k' \
+		'write -z 0 200k' 'write -P 5 7M 1M'
+	qemu-img convert -O raw top.qcow2 top.raw
+}
+
+for options in '' cluster_size=512 extended_l2=on compat=0.10 cluster_size=2M
+do
+	chain "$options"
+	run gild commit top.qcow2
+	expect 0
+	expect_out 'Image committed.'
+	sound top.qcow2
+	sound mid.qcow2
+	equal raw top.raw qcow2 top.qcow2
+	equal raw top.raw qcow2 mid.qcow2
+
+	chain "$options"
+	gild commit -q -b base.qcow2 top.qcow2
+	sound base.qcow2
+	equal raw top.raw qcow2 top.qcow2
+	equal raw top.raw qcow2 base.qcow2
+
+	# To the base's base, back, to none, each time the same disk.
+	chain "$options"
+	gild rebase -b base.qcow2 -F qcow2 top.qcow2
+	sound top.qcow2
+	equal raw top.raw qcow2 top.qcow2
+	run qemu-img info top.qcow2
+	expect_out 'backing file: base.qcow2'
+	gild rebase -b mid.qcow2 -F qcow2 top.qcow2
+	equal raw top.raw qcow2 top.qcow2
+	gild rebase -b '' top.qcow2
+	sound top.qcow2
+	rm base.qcow2 mid.qcow2
+	equal raw top.raw qcow2 top.qcow2
+
+	gild resize -q --shrink top.qcow2 3333k
+	sound top.qcow2
+	truncate -s 3333k top.raw
+	truncate -s 3413504 top.raw	# whole sectors
+	equal raw top.raw qcow2 top.qcow2
+	gild resize -q top.qcow2 +5M
+	sound top.qcow2
+	truncate -s $((3413504 + 5 * 1048576)) top.raw
+	equal raw top.raw qcow2 top.qcow2
+done
+
+# What an overlay gains is zeros, though its backing file goes on.
+chain
+gild resize mid.qcow2 6M
+qemu-img convert -O raw mid.qcow2 mid.raw
+cmp -n 2097152 -i 4194304:0 mid.raw /dev/zero
+sound mid.qcow2
+
+# -u changes the name alone; a raw base; compressed copies.
+chain
+run gild rebase -u -b nowhere.img -F raw top.qcow2
+expect 0
+run qemu-img info top.qcow2
+expect_out 'backing file: nowhere.img'
+chain
+gild rebase -c -b '' top.qcow2
+sound top.qcow2
+equal raw top.raw qcow2 top.qcow2
+qemu-img create -q -f raw flat.img 6M
+qemu-img create -q -f qcow2 -b flat.img -F raw over.qcow2 7M
+put qcow2 over.qcow2 'write -P 7 1M 2M' 'write -P 8 6500k 100k'
+qemu-img convert -O raw over.qcow2 over.raw
+gild commit -q over.qcow2
+equal raw over.raw raw flat.img
+
+# Snapshots stay what they were.
+qemu-img create -q -f qcow2 snap.qcow2 4M
+put qcow2 snap.qcow2 'write -P 1 0 4M'
+qemu-img convert -O raw snap.qcow2 snap.raw
+gild snapshot -c full snap.qcow2
+gild resize -q --shrink snap.qcow2 1M
+sound snap.qcow2
+gild snapshot -a full snap.qcow2
+sound snap.qcow2
+equal raw snap.raw qcow2 snap.qcow2
+
+# Refusals.
+chain
+run gild resize top.qcow2 1M
+expect 1
+expect_err 'add --shrink'
+run gild resize top.qcow2
+expect 1
+run gild resize top.qcow2 -9G --shrink
+expect 1
+run gild resize top.qcow2 1E
+expect 1
+expect_err 'too large'
+equal raw top.raw qcow2 top.qcow2
+run gild rebase -b base.qcow2 top.qcow2
+expect 1
+expect_err 'needs its format named'
+run gild rebase -b top.qcow2 -F qcow2 mid.qcow2
+expect 1
+run gild commit base.qcow2
+expect 1
+expect_err 'has no backing file'
+run gild commit -b flat.img top.qcow2
+expect 1
+expect_err 'not in the backing chain'
+equal raw top.raw qcow2 top.qcow2

@@ -1,0 +1,90 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# gild snapshot: what it takes, applies and deletes is qemu-img's, and the other
+# way round.
+
+# shellcheck source=tests/lib.sh
+. "${BASH_SOURCE%/*}/../tests/lib.sh"
+requires "qemu-img --version"
+
+# shows FILE SNAPSHOT RAW: the snapshot holds the raw file's disk.
+shows() {
+	qemu-img convert -q -l "snapshot.name=$2" -O raw "$1" shown.raw
+	same shown.raw "$3"
+}
+
+for options in '' cluster_size=512 extended_l2=on compat=0.10 \
+	refcount_bits=8 refcount_bits=64,cluster_size=4k lazy_refcounts=on; do
+	rm -f x.qcow2
+	qemu-img create -q -f qcow2 ${options:+-o "$options"} x.qcow2 8M
+	put qcow2 x.qcow2 'write -P 1 0 1M' 'write -P 2 3M 100k'
+	qemu-img convert -O raw x.qcow2 one.raw
+	gild snapshot -c one x.qcow2
+	sound x.qcow2
+	put qcow2 x.qcow2 'write -P 3 512k 1M' 'write -z 3M 64k' 'discard 0 64k'
+	qemu-img convert -O raw x.qcow2 two.raw
+	gild snapshot -c two x.qcow2
+	sound x.qcow2
+	put qcow2 x.qcow2 'write -P 4 0 8M'
+	qemu-img convert -O raw x.qcow2 three.raw
+	shows x.qcow2 one one.raw
+	shows x.qcow2 two two.raw
+
+	# Back to the first; what is written then leaves the snapshots alone.
+	gild snapshot -a one x.qcow2
+	sound x.qcow2
+	equal raw one.raw qcow2 x.qcow2
+	put qcow2 x.qcow2 'write -P 5 0 200k'
+	shows x.qcow2 one one.raw
+	shows x.qcow2 two two.raw
+	qemu-img snapshot -a two x.qcow2
+	equal raw two.raw qcow2 x.qcow2
+
+	gild snapshot -d one x.qcow2
+	sound x.qcow2
+	shows x.qcow2 two two.raw
+	gild snapshot -d 2 x.qcow2	# by its id
+	sound x.qcow2
+	equal raw two.raw qcow2 x.qcow2
+	run gild snapshot -l x.qcow2
+	expect 0
+	expect_no_out
+done
+
+# Those of qemu-img, listed in its words.
+qemu-img snapshot -c 'a name' x.qcow2
+qemu-img snapshot -c other x.qcow2
+gild snapshot x.qcow2 >ours
+qemu-img snapshot -l x.qcow2 >theirs
+same ours theirs
+gild snapshot -d 'a name' x.qcow2
+run gild snapshot --output=json x.qcow2
+expect 0
+expect_out '"name": "other"'
+sound x.qcow2
+
+# Refusals leave the image as it was.
+cp x.qcow2 before.qcow2
+run gild snapshot -a nothing x.qcow2
+expect 1
+expect_err 'there is no snapshot "nothing"'
+run gild snapshot -d nothing x.qcow2
+expect 1
+equal qcow2 before.qcow2 qcow2 x.qcow2
+sound x.qcow2
+truncate -s 1M x.raw
+run gild snapshot -c one x.raw
+expect 1
+expect_err 'has no snapshots'
+run gild snapshot -c one -d two x.qcow2
+expect 1
+expect_err 'exclude each other'
+
+# One bit has no room for a second reference.
+qemu-img create -q -f qcow2 -o refcount_bits=1 bit.qcow2 1M
+put qcow2 bit.qcow2 'write -P 1 0 1M'
+run gild snapshot -c one bit.qcow2
+expect 1
+expect_err 'reference counts of 1 bits have no room'
+sound bit.qcow2
