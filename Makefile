@@ -306,7 +306,7 @@ check-long:
 	+@$(MAKE) D=tsan tests
 	+@$(MAKE) fuzz FUZZ_SECONDS=20
 	@$(run-tests) -l long -t 1800 $(call long-items,release) \
-		$(call long-items,asan) -l normal \
+		$(call long-items,asan) -l normal -t 900 \
 		$(foreach v,asan ubsan tsan,$(call unit-items,$(v)) \
 		$(call shell-items,$(v)))
 
