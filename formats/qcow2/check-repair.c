@@ -151,8 +151,13 @@ static uint64_t fewer(uint64_t before, uint64_t after)
 /* Step 1. */
 static int look(struct check *c, struct check_counts *seen, uint64_t *cleared)
 {
-	static const struct check_run loud = { .speak = true };
-	static const struct check_run silent = { .speak = false };
+	static const struct check_run loud = {
+		.copied = CHECK_COPIED_REPORT,
+		.speak = true,
+	};
+	static const struct check_run silent = {
+		.copied = CHECK_COPIED_REPORT,
+	};
 	static const struct check_run clear = { .fix_entries = true };
 
 	*cleared = 0;
@@ -169,20 +174,26 @@ static int look(struct check *c, struct check_counts *seen, uint64_t *cleared)
 	return 0;
 }
 
+static bool is_sound(const struct check_counts *counts)
+{
+	return !counts->corruptions && !counts->copied && !counts->errors;
+}
+
 int check_and_repair(struct check *c)
 {
 	struct gild_check_result *result = c->result;
+	uint64_t cleared, flags = 0;
 	struct check_counts seen;
-	uint64_t cleared, flags;
 
-	if (look(c, &seen, &cleared) < 0 || repair_counts(c, &seen) < 0 ||
-	    repair_copied(c, &seen, &flags) < 0)
+	if (look(c, &seen, &cleared) < 0)
+		return -1;
+	if ((!is_sound(&seen) || seen.leaks) &&
+	    (repair_counts(c, &seen) < 0 ||
+	     repair_copied(c, &seen, &flags) < 0))
 		return -1;
 	result->corruptions_fixed =
 		cleared + flags +
 		fewer(seen.corruptions, c->counts.corruptions);
 	result->leaks_fixed = fewer(seen.leaks, c->counts.leaks);
-	if (c->counts.corruptions || c->counts.copied || c->counts.errors)
-		return 0;
-	return clear_marks(c);
+	return is_sound(&c->counts) ? clear_marks(c) : 0;
 }
