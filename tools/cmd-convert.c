@@ -77,6 +77,13 @@ static bool is_dash(const char *name)
 	return !strcmp(name, "-");
 }
 
+static bool is_pipe(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
 static int check_target(const struct arguments *arguments, const char *target,
 			struct gild_error *err)
 {
@@ -84,11 +91,11 @@ static int check_target(const struct arguments *arguments, const char *target,
 		return tool_misuse(err, "--target-is-zero needs -n");
 	if (arguments->no_create && arguments->options.count)
 		return tool_misuse(err, "-o has no effect with -n");
-	if (!is_dash(target))
+	if (!is_dash(target) && !is_pipe(target))
 		return 0;
 	if (arguments->no_create)
-		return tool_misuse(err, "-n needs a target that has a name");
-	if (isatty(STDOUT_FILENO))
+		return tool_misuse(err, "-n needs a target that is no pipe");
+	if (is_dash(target) && isatty(STDOUT_FILENO))
 		return tool_misuse(err, "standard output is a terminal");
 	return 0;
 }
@@ -151,7 +158,8 @@ static int check_backing(struct arguments *arguments, struct gild_error *err)
 struct sources {
 	struct gild_image **images;
 	size_t count;
-	bool stream; /* standard input, read as it comes */
+	bool stream; /* a pipe, read as it comes */
+	int stream_fd;
 };
 
 static int close_sources(struct sources *sources, int status,
@@ -162,6 +170,13 @@ static int close_sources(struct sources *sources, int status,
 				     err);
 	free(sources->images);
 	return status;
+}
+
+static int open_path(const char *path, int flags, struct gild_error *err)
+{
+	int fd = open(path, flags | O_CLOEXEC);
+
+	return fd < 0 ? tool_fail(err, "%s: %s", path, strerror(errno)) : fd;
 }
 
 /* A name for standard input if it is a file at its beginning, which is better
@@ -191,7 +206,22 @@ static int open_stdin(struct sources *sources, struct open_arguments *open,
 		return tool_misuse(err, "standard input must be raw, or a file "
 					"at its beginning");
 	sources->stream = true;
+	sources->stream_fd = STDIN_FILENO;
 	return 0;
+}
+
+/* A named pipe, or what the shell makes of <(...). */
+static int open_pipe(struct sources *sources, const struct open_arguments *open,
+		     const char *path, struct gild_error *err)
+{
+	if (open->format && strcmp(open->format, "raw") != 0)
+		return tool_misuse(err,
+				   "%s: what comes from a pipe must be "
+				   "raw",
+				   path);
+	sources->stream_fd = open_path(path, O_RDONLY, err);
+	sources->stream = true;
+	return sources->stream_fd < 0 ? -1 : 0;
 }
 
 static int open_source(struct sources *sources,
@@ -202,6 +232,9 @@ static int open_source(struct sources *sources,
 	struct gild_image *image;
 
 	if (is_dash(path) && open_stdin(sources, &open, &path, err) < 0)
+		return -1;
+	if (!sources->stream && is_pipe(path) &&
+	    open_pipe(sources, &open, path, err) < 0)
 		return -1;
 	if (sources->stream)
 		return 0;
@@ -224,8 +257,8 @@ static int open_sources(struct sources *sources,
 			return -1;
 	}
 	if (sources->stream && count > 1)
-		return tool_misuse(err, "standard input cannot be joined with "
-					"other sources unless it is a file");
+		return tool_misuse(err, "a pipe cannot be joined with other "
+					"sources");
 	return 0;
 }
 
@@ -242,6 +275,20 @@ static int claim_stdout(struct gild_error *err)
 	return fd;
 }
 
+/* A target that is a pipe is a stream, not a path. */
+static int open_target(struct gild_convert_options *options,
+		       struct gild_error *err)
+{
+	const char *path = options->target;
+
+	if (!is_dash(path) && !is_pipe(path))
+		return 0;
+	options->target = NULL;
+	options->stream_out = is_dash(path) ? claim_stdout(err) :
+					      open_path(path, O_WRONLY, err);
+	return options->stream_out < 0 ? -1 : 0;
+}
+
 static void warn(void *opaque, const char *message)
 {
 	(void)opaque;
@@ -254,7 +301,7 @@ static void fill_options(struct gild_convert_options *options,
 {
 	options->sources = sources->images;
 	options->source_count = sources->count;
-	options->stream_in = STDIN_FILENO;
+	options->stream_in = sources->stream_fd;
 	options->options = arguments->options.items;
 	options->option_count = arguments->options.count;
 	options->backing = arguments->backing;
@@ -293,14 +340,14 @@ static int convert(const struct arguments *arguments, char **names, int count,
 {
 	struct gild_convert_options options = {
 		.format = target_format(target, arguments->format, "-O", err),
-		.target = is_dash(target) ? NULL : target,
+		.target = target,
 	};
 	struct sources sources = { .count = 0 };
 	int status = 1;
 
 	if (!options.format)
 		return 1;
-	if (!options.target && (options.stream_out = claim_stdout(err)) < 0)
+	if (open_target(&options, err) < 0)
 		return 1;
 	if (open_sources(&sources, arguments, names, count, err) == 0) {
 		fill_options(&options, arguments, &sources);

@@ -204,27 +204,6 @@ static int decide_backing(struct arguments *arguments, struct gild_error *err)
 	return -1;
 }
 
-/* Filling a large file takes a while: that may be interrupted. */
-static bool is_slow(const struct option_list *options)
-{
-	const char *mode = option_list_get(options, "preallocation");
-
-	return mode && (!strcmp(mode, "full") || !strcmp(mode, "falloc"));
-}
-
-static int make(const char *path, const struct gild_create_options *create,
-		const struct option_list *options, struct gild_error *err)
-{
-	int result;
-
-	if (is_slow(options))
-		return gild_create(path, create, err);
-	signals_hold();
-	result = gild_create(path, create, err);
-	signals_release();
-	return result;
-}
-
 /* Say what was made, as if it had all been given with -o. */
 static int tell(const char *path, struct gild_create_options *create,
 		struct option_list *options, struct gild_error *err)
@@ -271,7 +250,7 @@ static int create_image(struct arguments *arguments,
 	create.backing_format = arguments->backing_format;
 	create.options = options->items;
 	create.option_count = options->count;
-	if (make(path, &create, options, err) < 0)
+	if (gild_create(path, &create, err) < 0)
 		return 1;
 	if (!arguments->quiet && tell(path, &create, options, err) < 0)
 		return 1;

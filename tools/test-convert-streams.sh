@@ -39,7 +39,7 @@ gild convert -f qcow2 - file.raw <z.qcow2
 same x.raw file.raw
 gild convert - file.raw <x.raw
 same x.raw file.raw
-run gild convert -f qcow2 - no.raw < <(cat z.qcow2)
+run gild convert -f qcow2 - no.raw < <(cat z.qcow2 || :)
 expect_error 'standard input'
 [ ! -e no.raw ] || fail "a target was made"
 
@@ -61,6 +61,18 @@ for target in pipe file; do
 	equal raw x.raw qcow2 out.qcow2
 done
 gild convert - - < <(cat x.raw) | cmp - x.raw
+
+# Named pipes at both ends, and what the shell makes of <(...).
+gild convert <(cat x.raw) from.raw
+same x.raw from.raw
+mkfifo in.pipe out.pipe
+cat x.raw >in.pipe &
+gild convert in.pipe out.pipe &
+cat <out.pipe >through.raw
+wait
+same x.raw through.raw
+run gild convert -f qcow2 <(cat z.qcow2 || :) no.raw
+expect_error 'must be raw'
 
 # Progress goes elsewhere then.
 run gild convert -p z.qcow2 -
@@ -86,5 +98,8 @@ expect 1
 [ -s "$err" ] || fail "-c to standard output"
 run gild convert -n x.raw -
 expect_error '-n needs a target'
-run gild convert x.raw - y.raw < <(cat x.raw)
+mkfifo pipe.raw
+run gild convert -n x.raw pipe.raw
+expect_error '-n needs a target'
+run gild convert x.raw - y.raw < <(cat x.raw || :)
 expect_error 'cannot be joined'

@@ -9,45 +9,52 @@
 requires "qemu-img --version"
 requires "python3 --version"
 
-# Joined anew without what older versions do not print; also: is it JSON, one
-# extent a line, without gaps?
+# Joins anew, leaves out what older versions do not print, writes each file's
+# extents to FILE.txt; also: is it JSON, one extent a line, without gaps?
 cat >normal.py <<'END'
 import json, sys
 
-text = sys.stdin.read()
-extents = json.loads(text)
-assert text.count("\n") == max(len(extents), 1), "one extent a line"
-at = extents[0]["start"] if extents else 0
-joined = []
-for e in extents:
-    e.pop("compressed", None)
-    if not e["present"]:
-        # Nobody says anything: who does not, and where, varies.
-        e.pop("depth")
-        e.pop("offset", None)
-    assert e["start"] == at, "a gap at %d" % at
-    at += e["length"]
-    last = joined[-1] if joined else None
-    same = last and all(last.get(k) == e.get(k)
-                        for k in ("depth", "present", "zero", "data"))
-    if same and ("offset" in last) == ("offset" in e) and \
-            last.get("offset", 0) + ("offset" in e) * last["length"] == \
-            e.get("offset", 0):
-        last["length"] += e["length"]
-    else:
-        joined.append(e)
-for e in joined:
-    print(e)
+def comparable(text):
+    extents = json.loads(text)
+    assert text.count("\n") == max(len(extents), 1), "one extent a line"
+    at = extents[0]["start"] if extents else 0
+    for e in extents:
+        assert e["start"] == at, "a gap at %d" % at
+        at += e["length"]
+        e.pop("compressed", None)
+        if not e["present"]:
+            # Nobody says anything: who does not, and where, varies.
+            e.pop("depth")
+            e.pop("offset", None)
+    return extents
+
+def continues(a, b):
+    return all(a.get(k) == b.get(k)
+               for k in ("depth", "present", "zero", "data")) and \
+        ("offset" in a) == ("offset" in b) and \
+        ("offset" not in a or a["offset"] + a["length"] == b["offset"])
+
+for name in sys.argv[1:]:
+    joined = []
+    for e in comparable(open(name).read()):
+        if joined and continues(joined[-1], e):
+            joined[-1]["length"] += e["length"]
+        else:
+            joined.append(e)
+    with open(name + ".txt", "w") as out:
+        for e in joined:
+            print(e, file=out)
 END
 
 # like_qemu ARGS...
 like_qemu() {
-	qemu-img map --output=json "$@" | python3 normal.py >wanted
+	qemu-img map --output=json "$@" >wanted
 	run gild map --output=json "$@"
 	expect 0
 	expect_no_err
-	python3 normal.py <"$out" >got
-	same_text wanted got
+	cp "$out" got
+	python3 normal.py wanted got
+	same_text wanted.txt got.txt
 	if qemu-img map "$@" >wanted 2>"$work/.ignored"; then
 		run gild map "$@"
 		expect 0
