@@ -141,10 +141,10 @@ static int print_json(const char *path, const char *format,
 
 static int exit_status(const struct gild_check_result *result)
 {
-	if (result->corruptions)
-		return EXIT_CORRUPT;
 	if (result->check_errors)
 		return EXIT_FAILED;
+	if (result->corruptions)
+		return EXIT_CORRUPT;
 	return result->leaks ? EXIT_LEAKS : 0;
 }
 
@@ -211,7 +211,7 @@ static int work(const struct arguments *arguments,
 		const struct operands *operands, struct gild_error *err)
 {
 	struct gild_image *image;
-	unsigned fix, flags = GILD_OPEN_NO_BACKING;
+	unsigned fix, flags = GILD_OPEN_NO_BACKING | GILD_OPEN_REPAIR;
 
 	if (operands->count != 1)
 		return tool_misuse(err, "the name of one image is needed"), 1;
@@ -220,7 +220,7 @@ static int work(const struct arguments *arguments,
 	if (fix && arguments->open.share)
 		return tool_misuse(err, "-r and -U exclude each other"), 1;
 	if (fix)
-		flags |= GILD_OPEN_WRITE | GILD_OPEN_REPAIR;
+		flags |= GILD_OPEN_WRITE;
 	image = open_image(&arguments->open, operands->items[0], flags, err);
 	if (!image)
 		return EXIT_FAILED;
