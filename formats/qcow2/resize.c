@@ -59,21 +59,23 @@ static int longer_table(struct qcow2 *q, uint32_t count,
 
 static int grow_l1(struct qcow2 *q, uint64_t size, struct gild_error *err)
 {
-	struct qcow2_header header = q->header;
 	struct qcow2_table table, old = q->l1;
+	struct qcow2_header header;
 
-	header.size = size;
-	header.l1_entries = (uint32_t)entries_for(q, size);
 	/* The new table takes over what the old one has not written yet: that
 	 * must not be there before what it points to. */
 	if (qcow2_writeback(q, false, err) < 0)
 		return -1;
-	if (longer_table(q, header.l1_entries, &table, err) < 0 ||
+	if (longer_table(q, (uint32_t)entries_for(q, size), &table, err) < 0 ||
 	    qcow2_writeback(q, false, err) < 0 ||
 	    qcow2_table_write(q, &table, err) < 0) {
 		free(table.entries);
 		return -1;
 	}
+	/* Not before: to make room the refcount table may have moved. */
+	header = q->header;
+	header.size = size;
+	header.l1_entries = table.count;
 	header.l1_offset = table.offset;
 	if (switch_header(q, &header, err) < 0) {
 		free(table.entries);
