@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* See model.h. */
+#include "tests/lib/model.h"
+
+#include <criterion/criterion.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "formats/image.h"
+#include "util/bytes.h"
+#include "util/cleanup.h"
+#include "util/error.h"
+
+#define MOST_VERSIONS 64
+
+static void add_version(struct model_sector *sector, const unsigned char *bytes,
+			bool current)
+{
+	for (unsigned i = 0; i < sector->count; i++) {
+		if (!memcmp(sector->versions[i].bytes, bytes, SECTOR)) {
+			sector->versions[i].current |= current;
+			return;
+		}
+	}
+	sector->versions =
+		realloc(sector->versions,
+			(sector->count + 1) * sizeof(*sector->versions));
+	cr_assert_not_null(sector->versions);
+	sector->versions[sector->count].current = current;
+	memcpy(sector->versions[sector->count++].bytes, bytes, SECTOR);
+}
+
+static void add_sectors(struct model *model, uint64_t count)
+{
+	static const unsigned char zeros[SECTOR];
+
+	if (count <= model->count)
+		return;
+	model->sectors =
+		realloc(model->sectors, count * sizeof(*model->sectors));
+	cr_assert_not_null(model->sectors);
+	for (uint64_t i = model->count; i < count; i++) {
+		model->sectors[i] = (struct model_sector){ 0 };
+		add_version(&model->sectors[i], zeros, true);
+	}
+	model->count = count;
+}
+
+struct model *model_new(const void *content, uint64_t length, uint64_t size)
+{
+	struct model *model = calloc(1, sizeof(*model));
+	uint64_t n;
+
+	cr_assert_not_null(model);
+	add_sectors(model, div_round_up(size, SECTOR));
+	model->sizes[model->size_count++] = size;
+	for (uint64_t at = 0; at < length && at < size; at += n) {
+		n = min_u64(SECTOR, min_u64(length, size) - at);
+		memcpy(model->sectors[at / SECTOR].versions[0].bytes,
+		       (const char *)content + at, n);
+	}
+	return model;
+}
+
+struct model *model_dup(const struct model *model)
+{
+	struct model *dup = malloc(sizeof(*dup));
+	struct model_sector *sector;
+	size_t bytes;
+
+	cr_assert_not_null(dup);
+	*dup = *model;
+	dup->sectors = calloc(model->count + 1, sizeof(*dup->sectors));
+	cr_assert_not_null(dup->sectors);
+	for (uint64_t i = 0; i < model->count; i++) {
+		sector = &dup->sectors[i];
+		*sector = model->sectors[i];
+		bytes = sector->count * sizeof(*sector->versions);
+		sector->versions = malloc(bytes);
+		cr_assert_not_null(sector->versions);
+		memcpy(sector->versions, model->sectors[i].versions, bytes);
+	}
+	return dup;
+}
+
+void model_free(struct model *model)
+{
+	if (!model)
+		return;
+	for (uint64_t i = 0; i < model->count; i++)
+		free(model->sectors[i].versions);
+	free(model->sectors);
+	free(model);
+}
+
+static void keep_current(struct model_sector *sector)
+{
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < sector->count; i++)
+		if (sector->versions[i].current)
+			sector->versions[kept++] = sector->versions[i];
+	sector->count = kept;
+	sector->mixed = false;
+}
+
+void model_flushed(struct model *model)
+{
+	for (uint64_t i = 0; i < model->count; i++)
+		keep_current(&model->sectors[i]);
+	model->sizes[0] = model->sizes[model->size_count - 1];
+	model->size_count = 1;
+}
+
+static bool is_mixture(const struct model_sector *sector,
+		       const unsigned char *bytes, size_t length)
+{
+	bool found = true;
+
+	for (size_t at = 0; at < length && found; at++) {
+		found = false;
+		for (unsigned i = 0; i < sector->count && !found; i++)
+			found = sector->versions[i].bytes[at] == bytes[at];
+	}
+	return found;
+}
+
+static bool sector_allows(const struct model_sector *sector,
+			  const unsigned char *bytes, size_t length,
+			  bool crashed)
+{
+	if (crashed && sector->mixed)
+		return is_mixture(sector, bytes, length);
+	for (unsigned i = 0; i < sector->count; i++)
+		if ((crashed || sector->versions[i].current) &&
+		    !memcmp(sector->versions[i].bytes, bytes, length))
+			return true;
+	return false;
+}
+
+static bool allows_size(const struct model *model, uint64_t size, bool crashed)
+{
+	for (unsigned i = crashed ? 0 : model->size_count - 1;
+	     i < model->size_count; i++)
+		if (model->sizes[i] == size)
+			return true;
+	return false;
+}
+
+bool model_allows(const struct model *model, const unsigned char *disk,
+		  uint64_t size, bool crashed, struct gild_error *err)
+{
+	uint64_t n;
+
+	if (!allows_size(model, size, crashed)) {
+		fail(err, GILD_ERR_CORRUPT, 0, "the disk's size is %ju",
+		     (uintmax_t)size);
+		return false;
+	}
+	for (uint64_t at = 0; at < size; at += n) {
+		n = min_u64(SECTOR, size - at);
+		if (sector_allows(&model->sectors[at / SECTOR], disk + at, n,
+				  crashed))
+			continue;
+		fail(err, GILD_ERR_CORRUPT, 0,
+		     "sector %ju reads %02x %02x %02x ..., none of %u versions",
+		     (uintmax_t)(at / SECTOR), disk[at], disk[at + 1],
+		     disk[at + 2], model->sectors[at / SECTOR].count);
+		return false;
+	}
+	return true;
+}
+
+void model_adopt(struct model *model, const unsigned char *disk)
+{
+	uint64_t size = model->sizes[model->size_count - 1];
+	struct model_sector *sector;
+
+	for (uint64_t at = 0; at < size; at += SECTOR) {
+		sector = &model->sectors[at / SECTOR];
+		for (unsigned i = 0; i < sector->count; i++)
+			if (memcmp(sector->versions[i].bytes, disk + at,
+				   min_u64(SECTOR, size - at)))
+				sector->versions[i].current = false;
+	}
+}
+
+/* --- operations ------------------------------------------------------------ */
+
+void op_fill(unsigned char *buffer, uint64_t offset, uint64_t length,
+	     uint32_t seed)
+{
+	uint64_t word;
+
+	for (uint64_t at = offset; at < offset + length; at++) {
+		/* A sector repeats one word, or never repeats. */
+		word = (uint64_t)seed << 32 |
+		       (seed & 1 ? at / 8 + 1 : at / SECTOR + 1);
+		word ^= word >> 29;
+		word *= 0xbf58476d1ce4e5b9ULL;
+		word ^= word >> 32;
+		buffer[at - offset] = (unsigned char)(word >> (at & 7) * 8);
+	}
+}
+
+static int run_write(struct image *image, const struct op *op,
+		     struct gild_error *err)
+{
+	AUTO_FREE unsigned char *bytes = malloc(op->length + 1);
+
+	cr_assert_not_null(bytes);
+	op_fill(bytes, op->offset, op->length, op->seed);
+	if (op->kind == OP_WRITE)
+		return image_write(image, bytes, op->length, op->offset, err);
+	return gild_write_compressed((struct gild_image *)image, bytes,
+				     op->length, op->offset, err);
+}
+
+int op_run(struct image *image, const struct op *op, struct gild_error *err)
+{
+	switch (op->kind) {
+	case OP_WRITE:
+	case OP_COMPRESS:
+		return run_write(image, op, err);
+	case OP_ZERO:
+		return image_zero(image, op->offset, op->length, 0, err);
+	case OP_ZERO_UNMAP:
+		return image_zero(image, op->offset, op->length,
+				  GILD_ZERO_UNMAP, err);
+	case OP_DISCARD:
+		return image_discard(image, op->offset, op->length, err);
+	case OP_FLUSH:
+		return image_flush(image, false, err);
+	default:
+		return image->ops->resize(image, op->length, err);
+	}
+}
+
+/* Lay the operation's bytes over each version. What is no longer current may
+ * be there all the same after a crash: the new bytes reached the disk, and what
+ * the rest of the sector was written with before did not. */
+static void overlay(struct model_sector *sector, uint64_t at, uint64_t from,
+		    uint64_t to, const struct op *op, bool keep)
+{
+	unsigned count = sector->count;
+	unsigned char bytes[SECTOR];
+	bool was[MOST_VERSIONS];
+
+	cr_assert_lt(count, MOST_VERSIONS);
+	sector->mixed |= to - from < SECTOR;
+	for (unsigned i = 0; i < count; i++)
+		was[i] = sector->versions[i].current;
+	for (unsigned i = 0; i < count && !keep; i++)
+		sector->versions[i].current = false;
+	for (unsigned i = 0; i < count; i++) {
+		memcpy(bytes, sector->versions[i].bytes, SECTOR);
+		if (op->kind == OP_WRITE || op->kind == OP_COMPRESS)
+			op_fill(bytes + (from - at), from, to - from, op->seed);
+		else
+			memset(bytes + (from - at), 0, to - from);
+		add_version(sector, bytes, was[i]);
+	}
+}
+
+void op_note(struct model *model, const struct op *op, bool failed)
+{
+	bool keep = failed || op->kind == OP_DISCARD;
+	uint64_t end = op->offset + op->length, at;
+	uint64_t old = model->sizes[model->size_count - 1];
+
+	if (op->kind == OP_FLUSH)
+		return;
+	if (op->kind == OP_RESIZE) {
+		add_sectors(model, div_round_up(op->length, SECTOR));
+		cr_assert_lt(model->size_count, 14);
+		model->sizes[model->size_count++] = op->length;
+		if (failed)
+			model->sizes[model->size_count++] = old;
+		return;
+	}
+	for (at = round_down(op->offset, SECTOR); at < end; at += SECTOR)
+		overlay(&model->sectors[at / SECTOR], at,
+			max_u64(at, op->offset), min_u64(at + SECTOR, end), op,
+			keep);
+}
+
+const char *op_text(const struct op *op)
+{
+	static const char *const names[OP_KINDS] = {
+		"write",   "compress", "zero",	 "unmap",
+		"discard", "flush",    "resize",
+	};
+	static char text[100];
+
+	snprintf(text, sizeof(text), "%s %ju+%ju (%u)", names[op->kind],
+		 (uintmax_t)op->offset, (uintmax_t)op->length, op->seed);
+	return text;
+}
