@@ -43,6 +43,47 @@ int chain_map(struct image *image, uint64_t offset, uint64_t length,
 	return 0;
 }
 
+/* Does a hole of the file, from host on, hold at least the whole cluster there?
+ * *length: of the hole's clusters, or of data up to the next cluster. */
+static bool is_unwritten(const struct image *layer, uint64_t host, bool data,
+			 uint64_t end, uint64_t *length)
+{
+	uint64_t unit = layer->cluster_size ? layer->cluster_size : 1;
+	uint64_t hole_end = end == UINT64_MAX ? end : round_down(end, unit);
+
+	if (!data && is_aligned(host, unit) && hole_end > host) {
+		*length = hole_end - host;
+		return true;
+	}
+	/* A cluster that was written in part is data as a whole. */
+	*length = round_up(data ? end : host + 1, unit) - host;
+	return false;
+}
+
+int chain_map_deep(struct image *image, uint64_t offset, uint64_t length,
+		   struct extent *extent, struct image **layer,
+		   struct gild_error *err)
+{
+	uint64_t end, alike;
+	bool data, unwritten;
+
+	if (chain_map(image, offset, length, extent, layer, err) < 0)
+		return -1;
+	if (extent->kind != EXTENT_DATA)
+		return 0;
+	if (storage_extent(extent->storage, extent->host_offset, &data, &end,
+			   err) < 0)
+		return -1;
+	unwritten = is_unwritten(*layer, extent->host_offset, data, end,
+				 &alike);
+	extent->length = min_u64(extent->length, alike);
+	if (!unwritten)
+		return 0;
+	extent->kind = EXTENT_ZERO;
+	extent->allocated = extent->hole = extent->unwritten = true;
+	return 0;
+}
+
 static unsigned depth_of(const struct image *top, const struct image *layer)
 {
 	return layer->depth - top->depth;
@@ -61,7 +102,8 @@ static void describe(const struct image *top, const struct image *layer,
 		.depth = depth_of(top, layer),
 		.present = from->kind != EXTENT_BACKING && !from->absent,
 		.zero = is_zero,
-		.data = is_data || from->kind == EXTENT_COMPRESSED,
+		.data = is_data || from->unwritten ||
+			from->kind == EXTENT_COMPRESSED,
 		.compressed = from->kind == EXTENT_COMPRESSED,
 		.has_offset = is_data ||
 			      (is_zero && from->allocated && !from->absent),
@@ -88,7 +130,7 @@ int gild_map(struct gild_image *handle, uint64_t offset, uint64_t length,
 			    "%s: was opened for its metadata only",
 			    image->path);
 	slot = epoch_enter(&image->epoch);
-	ret = chain_map(image, offset, length, &extent, &layer, err);
+	ret = chain_map_deep(image, offset, length, &extent, &layer, err);
 	epoch_leave(&image->epoch, slot);
 	if (!ret)
 		describe(image, layer, &extent, offset, result);

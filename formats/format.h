@@ -39,6 +39,8 @@ struct extent {
 	bool writable;      /* DATA: may be overwritten in place */
 	bool allocated;     /* ZERO: host space is reserved at host_offset */
 	bool hole;          /* ZERO: the place itself reads as zeros, too */
+	bool unwritten;     /* ZERO: in use, but the file has a hole there
+			     * (chain_map_deep) */
 	bool absent;        /* ZERO: since no layer says anything (chain_map) */
 	uint64_t length;    /* > 0 */
 	struct storage *storage; /* DATA, COMPRESSED: borrowed from the image */
@@ -82,7 +84,8 @@ struct format_ops {
 	 * close. */
 	int (*open)(struct image *image, struct gild_error *err);
 
-	/* Free; all was flushed before, or is lost. Runs on half-open images. */
+	/* Free; all was flushed before, or is lost. Runs on half-open images.
+	 * May be NULL: nothing to free. */
 	void (*close)(struct image *image);
 
 	/* Write all metadata so that what was written can be found after a

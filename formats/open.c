@@ -102,7 +102,8 @@ static struct image *image_new(const struct format_ops *ops,
 
 static void layer_free(struct image *image)
 {
-	image->ops->close(image);
+	if (image->ops->close)
+		image->ops->close(image);
 	storage_close(image->storage);
 	pthread_mutex_destroy(&image->ranges.lock);
 	pthread_cond_destroy(&image->ranges.freed);

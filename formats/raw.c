@@ -4,34 +4,17 @@
  * without being read. A length that is no multiple of 512 is seen rounded up,
  * the rest as zeros.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "formats/image.h"
 #include "util/bytes.h"
-#include "util/cleanup.h"
 
 #define RAW_SECTOR 512
-
-struct raw {
-	struct image image; /* first */
-	/* The stretch of data that was found last: a file full of data is
-	 * asked once, not for each read. Holes are not remembered, since a
-	 * write fills them. Protected by lock. */
-	pthread_mutex_t lock;
-	uint64_t data_start, data_end;
-};
-
-static struct raw *raw_of(struct image *image)
-{
-	return (struct raw *)image;
-}
 
 static int raw_open(struct image *image, struct gild_error *err)
 {
 	uint64_t size;
 
-	pthread_mutex_init(&raw_of(image)->lock, NULL);
 	if (storage_size(image->storage, &size, err) < 0)
 		return -1;
 	if (size > INT64_MAX - RAW_SECTOR)
@@ -41,63 +24,14 @@ static int raw_open(struct image *image, struct gild_error *err)
 	return 0;
 }
 
-static void raw_close(struct image *image)
-{
-	pthread_mutex_destroy(&raw_of(image)->lock);
-}
-
-static bool is_remembered(struct raw *raw, uint64_t offset, uint64_t *end)
-{
-	AUTO_UNLOCK pthread_mutex_t *held = lock_mutex(&raw->lock);
-
-	(void)held;
-	*end = raw->data_end;
-	return raw->data_start <= offset && offset < raw->data_end;
-}
-
-static void remember(struct raw *raw, uint64_t start, uint64_t end)
-{
-	AUTO_UNLOCK pthread_mutex_t *held = lock_mutex(&raw->lock);
-
-	(void)held;
-	raw->data_start = start;
-	raw->data_end = end;
-}
-
-/* Is there data at offset, and up to where? */
-static int raw_find(struct raw *raw, uint64_t offset, bool *data, uint64_t *end,
-		    struct gild_error *err)
-{
-	struct storage *storage = raw->image.storage;
-	int inside;
-
-	*data = true;
-	if (is_remembered(raw, offset, end))
-		return 0;
-	inside = storage_contains(storage, offset, err);
-	if (inside < 0)
-		return -1;
-	*data = false;
-	*end = raw->image.size;
-	if (!inside)
-		return 0;
-	if (storage_extent(storage, offset, data, end, err) < 0)
-		return -1;
-	if (*data)
-		remember(raw, offset, *end);
-	return 0;
-}
-
 static int raw_map(struct image *image, uint64_t offset, uint64_t length,
 		   struct extent *extent, struct gild_error *err)
 {
 	uint64_t end;
 	bool data;
 
-	if (raw_find(raw_of(image), offset, &data, &end, err) < 0)
+	if (storage_extent(image->storage, offset, &data, &end, err) < 0)
 		return -1;
-	if (end <= offset)
-		end = offset + length;
 	*extent = (struct extent){
 		.kind = data ? EXTENT_DATA : EXTENT_ZERO,
 		.writable = image->flags & GILD_OPEN_WRITE,
@@ -128,7 +62,6 @@ static int raw_prepare_write(struct image *image, uint64_t offset,
 static int raw_zero(struct image *image, uint64_t offset, uint64_t length,
 		    unsigned flags, struct gild_error *err)
 {
-	remember(raw_of(image), 0, 0);
 	return storage_zero(image->storage, offset, length,
 			    !(flags & GILD_ZERO_UNMAP), err);
 }
@@ -136,14 +69,12 @@ static int raw_zero(struct image *image, uint64_t offset, uint64_t length,
 static int raw_discard(struct image *image, uint64_t offset, uint64_t length,
 		       struct gild_error *err)
 {
-	remember(raw_of(image), 0, 0);
 	return storage_discard(image->storage, offset, length, err);
 }
 
 static int raw_resize(struct image *image, uint64_t size,
 		      struct gild_error *err)
 {
-	remember(raw_of(image), 0, 0);
 	if (storage_truncate(image->storage, size, false, err) < 0)
 		return -1;
 	image->size = size;
@@ -211,9 +142,8 @@ static int raw_measure(uint64_t size, uint64_t allocated_bytes,
 const struct format_ops raw_format = {
 	.name = "raw",
 	.create_help = raw_option_help,
-	.struct_size = sizeof(struct raw),
+	.struct_size = sizeof(struct image),
 	.open = raw_open,
-	.close = raw_close,
 	.map = raw_map,
 	.prepare_write = raw_prepare_write,
 	.zero = raw_zero,

@@ -49,7 +49,7 @@ uint64_t base_zeros(struct image *base, uint64_t offset, uint64_t length)
 	if (offset >= base->size)
 		return length;
 	n = min_u64(length, base->size - offset);
-	if (chain_map(base, offset, n, &extent, &layer, NULL) < 0 ||
+	if (chain_map_deep(base, offset, n, &extent, &layer, NULL) < 0 ||
 	    extent.kind != EXTENT_ZERO)
 		return 0;
 	/* Beyond its end, too. */

@@ -38,7 +38,7 @@ static uint64_t step_over(struct copy *copy, uint64_t at)
 	return at;
 }
 
-/* 1: there is one; 0: there are no more. Lock held. */
+/* 1: there is one; 0: there are no more. taking is held. */
 static int take_from_images(struct copy *copy, struct chunk *chunk)
 {
 	chunk->from = copy->next;
@@ -67,12 +67,20 @@ static int take_from_stream(struct copy *copy, struct chunk *chunk,
 	return got > 0;
 }
 
-static int take(struct copy *copy, struct chunk *chunk, struct gild_error *err)
+static bool has_failed(struct copy *copy)
 {
 	AUTO_UNLOCK pthread_mutex_t *held = lock_mutex(&copy->lock);
 
 	(void)held;
-	if (copy->failed)
+	return copy->failed;
+}
+
+static int take(struct copy *copy, struct chunk *chunk, struct gild_error *err)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = lock_mutex(&copy->taking);
+
+	(void)held;
+	if (has_failed(copy))
 		return 0;
 	if (job_check(copy->job, err) < 0)
 		return -1;
@@ -215,11 +223,13 @@ unsigned copy_workers(unsigned wanted)
 
 int copy_run(struct copy *copy, unsigned workers, struct gild_error *err)
 {
+	pthread_mutex_init(&copy->taking, NULL);
 	pthread_mutex_init(&copy->lock, NULL);
 	pthread_cond_init(&copy->moved, NULL);
 	job_total(copy->job, copy->source.size);
 	if (workers_run(workers, work, copy, err) < 0)
 		return -1;
+	pthread_mutex_destroy(&copy->taking);
 	pthread_mutex_destroy(&copy->lock);
 	pthread_cond_destroy(&copy->moved);
 	if (copy->failed && err)

@@ -45,12 +45,15 @@ struct copy {
 	void *opaque;
 	struct gild_job *job;
 
-	pthread_mutex_t lock;      /* for all below */
-	pthread_cond_t moved;      /* turn, or failed */
+	/* Lock order: taking, lock. */
+	pthread_mutex_t taking;    /* for the next three; also while it waits
+				    * for a stream */
 	uint64_t next;             /* where the next chunk begins */
-	uint64_t turn;             /* whose turn it is to place */
 	uint64_t streamed;         /* bytes that came in */
 	bool ended;                /* of the stream */
+	pthread_mutex_t lock;      /* for all below */
+	pthread_cond_t moved;      /* turn, or failed */
+	uint64_t turn;             /* whose turn it is to place */
 	bool failed;
 	struct gild_error error;
 };

@@ -86,7 +86,7 @@ static int map_new(const struct rebase *rebase, uint64_t offset,
 	*extent = (struct extent){ .kind = EXTENT_ZERO, .length = length };
 	if (!rebase->fresh || offset >= rebase->fresh->size)
 		return 0;
-	return chain_map(rebase->fresh, offset,
+	return chain_map_deep(rebase->fresh, offset,
 			 min_u64(length, rebase->fresh->size - offset), extent,
 			 &layer, err);
 }
@@ -109,7 +109,7 @@ static int64_t rebase_piece(const struct rebase *rebase, uint64_t offset,
 	struct extent old, fresh;
 	struct image *layer;
 
-	if (chain_map(rebase->image, offset, length, &old, &layer, err) < 0 ||
+	if (chain_map_deep(rebase->image, offset, length, &old, &layer, err) < 0 ||
 	    map_new(rebase, offset, old.length, &fresh, err) < 0)
 		return -1;
 	length = min_u64(old.length, fresh.length);

@@ -41,7 +41,7 @@ int source_map(const struct source *source, uint64_t offset, uint64_t length,
 
 	*top = source_find(source, offset, &inside);
 	length = min_u64(length, (*top)->size - inside);
-	return chain_map(*top, inside, length, extent, layer, err);
+	return chain_map_deep(*top, inside, length, extent, layer, err);
 }
 
 int source_read(const struct source *source, void *buffer, uint64_t length,

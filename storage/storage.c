@@ -32,6 +32,8 @@ int storage_init(struct storage *storage, const struct storage_ops *ops,
 	storage->ops = ops;
 	storage->flags = flags;
 	atomic_init(&storage->known_size, 0);
+	pthread_mutex_init(&storage->found_lock, NULL);
+	storage->found_start = storage->found_end = 0;
 	storage->path = strdup(path);
 	return storage->path ? 0 : fail_nomem(err);
 }
@@ -41,6 +43,7 @@ void storage_close(struct storage *storage)
 	if (!storage)
 		return;
 	storage->ops->close(storage);
+	pthread_mutex_destroy(&storage->found_lock);
 	free(storage->path);
 	free(storage);
 }
@@ -152,6 +155,14 @@ static int sync_change(struct storage *storage, struct gild_error *err)
 	return storage_flush(storage, err);
 }
 
+/* What was data may be a hole from now on. */
+static void forget_data(struct storage *storage)
+{
+	pthread_mutex_lock(&storage->found_lock);
+	storage->found_start = storage->found_end = 0;
+	pthread_mutex_unlock(&storage->found_lock);
+}
+
 int storage_zero(struct storage *storage, uint64_t offset, uint64_t length,
 		 bool keep, struct gild_error *err)
 {
@@ -161,6 +172,7 @@ int storage_zero(struct storage *storage, uint64_t offset, uint64_t length,
 		return -1;
 	if (!length)
 		return 0;
+	forget_data(storage);
 	if (storage->ops->zero)
 		done = storage->ops->zero(storage, offset, length, keep, err);
 	if (done < 0)
@@ -178,6 +190,7 @@ int storage_discard(struct storage *storage, uint64_t offset, uint64_t length,
 		return -1;
 	if (!length || !storage->ops->discard)
 		return 0;
+	forget_data(storage);
 	return storage->ops->discard(storage, offset, length, err);
 }
 
@@ -213,6 +226,7 @@ int storage_truncate(struct storage *storage, uint64_t size, bool allocate,
 	if (!storage->ops->truncate)
 		return fail(err, GILD_ERR_UNSUPPORTED, 0,
 			    "%s: its length cannot be changed", storage->path);
+	forget_data(storage);
 	done = storage->ops->truncate(storage, size, allocate, err);
 	if (done < 0)
 		return -1;
@@ -240,18 +254,45 @@ int storage_allocated(struct storage *storage, uint64_t *bytes,
 	return storage->ops->allocated(storage, bytes, err);
 }
 
+static void remember_data(struct storage *storage, uint64_t start, uint64_t end)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = lock_mutex(&storage->found_lock);
+
+	(void)held;
+	storage->found_start = start;
+	storage->found_end = end;
+}
+
+static bool is_known_data(struct storage *storage, uint64_t offset,
+			  uint64_t *end)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = lock_mutex(&storage->found_lock);
+
+	(void)held;
+	*end = storage->found_end;
+	return storage->found_start <= offset && offset < storage->found_end;
+}
+
 int storage_extent(struct storage *storage, uint64_t offset, bool *data,
 		   uint64_t *end, struct gild_error *err)
 {
-	int inside = storage_contains(storage, offset, err);
+	int inside;
 
+	*data = true;
+	if (is_known_data(storage, offset, end))
+		return 0;
+	inside = storage_contains(storage, offset, err);
 	if (inside < 0)
 		return -1;
 	*data = inside;
 	*end = inside ? atomic_load(&storage->known_size) : UINT64_MAX;
 	if (!inside || !storage->ops->extent)
 		return 0;
-	return storage->ops->extent(storage, offset, data, end, err);
+	if (storage->ops->extent(storage, offset, data, end, err) < 0)
+		return -1;
+	if (*data)
+		remember_data(storage, offset, *end);
+	return 0;
 }
 
 int storage_descriptor(struct storage *storage)

@@ -14,6 +14,7 @@
 #ifndef STORAGE_STORAGE_H
 #define STORAGE_STORAGE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <sys/types.h>
 
@@ -86,6 +87,11 @@ struct storage {
 	char *path; /* for messages */
 	unsigned flags;
 	_Atomic uint64_t known_size; /* last seen; grows with our writes */
+	/* The stretch of data that storage_extent found last, so that a file
+	 * full of data is asked once. Holes are not remembered: a write fills
+	 * them. Protected by found_lock. */
+	pthread_mutex_t found_lock;
+	uint64_t found_start, found_end;
 };
 
 /* --- storage.c: what callers use; defaults and checks live here --------- */
