@@ -150,28 +150,29 @@ static void became_free(struct qcow2 *q, uint64_t cluster)
 		q->packed_end = 0;
 }
 
-/* Change the counts of one slice; *n of them lie in it. */
+/* Change the counts of one slice; *n of them lie in it, or were changed before
+ * it failed. */
 static int change_slice(struct qcow2 *q, uint64_t cluster, uint64_t *n,
 			int change, struct gild_error *err)
 {
 	uint64_t first = cluster % slice_counts(q), count;
+	uint64_t want = min_u64(*n, slice_counts(q) - first);
 	uint32_t order = q->header.refcount_order;
 	struct qcow2_slice *slice;
 
-	*n = min_u64(*n, slice_counts(q) - first);
+	*n = 0;
 	if (load_slice(q, cluster, &slice, err) < 0)
 		return -1;
 	if (!slice)
 		return bad_change(cluster, 0, change, err);
-	for (uint64_t i = 0; i < *n; i++) {
+	for (uint64_t i = 0; i < want; i++) {
 		count = qcow2_refcount_decode(slice->data, order, first + i);
-		if (change > 0 ? count == q->refcount_max : count == 0) {
-			*n = i;
+		if (change > 0 ? count == q->refcount_max : count == 0)
 			return bad_change(cluster + i, count, change, err);
-		}
 		qcow2_refcount_encode(slice->data, order, first + i,
 				      change > 0 ? count + 1 : count - 1);
 		qcow2_cache_dirty(&q->ref_cache, slice);
+		*n = i + 1;
 		if (change < 0 && count == 1)
 			became_free(q, cluster + i);
 	}
