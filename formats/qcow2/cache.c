@@ -151,8 +151,12 @@ static struct qcow2_slice *make_room(struct qcow2 *q, struct qcow2_cache *cache,
 {
 	if (cache->count < cache->limit)
 		return take_unused(cache, err);
-	if (cache->dirty >= cache->limit - cache->limit / 8 &&
-	    qcow2_writeback(q, false, err) < 0)
+	if (cache->dirty < cache->limit - cache->limit / 8)
+		return evict(cache);
+	if (qcow2_writeback(q, false, err) < 0)
+		return NULL;
+	/* Counts may be written at any time; those that are lazy were not. */
+	if (cache == &q->ref_cache && qcow2_cache_write(q, cache, err) < 0)
 		return NULL;
 	return evict(cache);
 }

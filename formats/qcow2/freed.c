@@ -97,6 +97,10 @@ int qcow2_freed_release(struct qcow2 *q, bool closing, struct gild_error *err)
 	size_t done = 0;
 	int ret = 0;
 
+	/* To make room for counts that go down, all may be written back. */
+	if (q->releasing)
+		return 0;
+	q->releasing = true;
 	while (done < q->freed_count && q->freed[done].unlinked && !ret) {
 		if (!closing &&
 		    !epoch_passed(&q->image.epoch, q->freed[done].ticket))
@@ -106,5 +110,6 @@ int qcow2_freed_release(struct qcow2 *q, bool closing, struct gild_error *err)
 	for (size_t i = done; i < q->freed_count; i++)
 		q->freed[i - done] = q->freed[i];
 	q->freed_count -= done;
+	q->releasing = false;
 	return ret;
 }

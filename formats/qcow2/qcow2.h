@@ -134,6 +134,7 @@ struct qcow2 {
 				     * cluster; 0 or aligned: none to share */
 	struct qcow2_freed *freed;
 	size_t freed_count, freed_room;
+	bool releasing;             /* freed is being gone through */
 	bool prepared;              /* header fit for writing (autoclear...) */
 	bool marked_dirty;          /* dirty bit is on the disk, by us */
 	bool broken;                /* a write of metadata failed: no more */
