@@ -1,0 +1,36 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# The bench runs, on a small disk: every command of these rows succeeds, what
+# gild made is right, tables and log are there, nothing else is left. What the
+# figures are is not asked.
+
+# shellcheck source=tests/lib.sh
+. "${BASH_SOURCE%/*}/../tests/lib.sh"
+requires "qemu-img --version"
+requires "gcc --version"
+requires "jq --version"
+
+rows=(pack_zlib unpack_zstd copy_ext4 compare_zlib clone version)
+
+head -c 3M /dev/urandom >disk.raw
+truncate -s 8M disk.raw
+mkdir folder
+export RUNS=1 CLONES=3 BENCH_INPUT=$PWD/disk.raw BENCH_DIR=$PWD/folder
+run "$top/bench/run" --force "${rows[@]}"
+expect 0
+for text in 'raw to -c qcow2, zlib' 'zstd qcow2 to raw' \
+	'raw to plain qcow2' 'compare raw with a zlib image' \
+	'3 linked clones' 'Peak memory'; do
+	expect_out "$text"
+done
+
+log=$(sed -n 's/^All samples: //p' "$out")
+jq -es 'length > 30 and .[0].runs == 1 and
+	(.[1:] | all(.wall > 0 and .status == 0))' "$top/$log" >/dev/null ||
+	fail "the log is not what it should be"
+rm "$top/$log"
+[ -z "$(ls folder)" ] || fail "it leaves something behind: $(ls folder)"
+
+run "$top/bench/run" no_such_row
+expect 2
