@@ -123,6 +123,7 @@ struct open_arguments {
 	const char *format;
 	const char *backing_format;
 	const char *below; /* --allow-backing */
+	const char *snapshot; /* read this one: a name, or snapshot.id=ID ... */
 	bool untrusted, share;
 	enum gild_cache cache;
 };
@@ -166,6 +167,10 @@ const char *target_format(const char *path, const char *format,
 			   "open backing files only below DIR"),          \
 		FLAG_ROW(0, "untrusted", type, open.untrusted,            \
 			 "open no file that the image names")
+
+#define SNAPSHOT_ROW(letter, type, open)                               \
+	STRING_ROW(letter, "snapshot", "SNAPSHOT", type, open.snapshot, \
+		   "read this internal snapshot (id, else name)")
 
 #define SHARE_ROW(type, open)                          \
 	FLAG_ROW('U', "force-share", type, open.share, \

@@ -35,6 +35,7 @@ static const struct option_row rows[] = {
 	WORKERS_ROW(struct arguments, workers),
 	CACHE_ROW('T', "source-cache", struct arguments, open.cache,
 		  "cache mode of the images: writeback, none ..."),
+	SNAPSHOT_ROW(0, struct arguments, open),
 	DOOR_ROWS(struct arguments, open),
 	SHARE_ROW(struct arguments, open),
 	PROGRESS_ROW(struct arguments, progress),
@@ -150,6 +151,7 @@ static int work(const struct arguments *arguments,
 		return tool_misuse(err, "the names of two images are needed"),
 		       1;
 	second.format = arguments->second_format;
+	second.snapshot = NULL;
 	a = open_image(&arguments->open, operands->items[0], 0, err);
 	if (!a)
 		return EXIT_OPEN;

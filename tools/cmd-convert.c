@@ -65,6 +65,7 @@ static const struct option_row rows[] = {
 		  "cache mode of the sources: writeback, none ..."),
 	STRING_ROW('f', "format", "FMT", struct arguments, open.format,
 		   "of the sources (otherwise the names decide)"),
+	SNAPSHOT_ROW('l', struct arguments, open),
 	DOOR_ROWS(struct arguments, open),
 	SHARE_ROW(struct arguments, open),
 	PROGRESS_ROW(struct arguments, progress),

@@ -17,6 +17,7 @@ struct arguments {
 };
 
 static const struct option_row rows[] = {
+	SNAPSHOT_ROW(0, struct arguments, open),
 	SOURCE_ROWS(struct arguments, open),
 	SHARE_ROW(struct arguments, open),
 	{ 's', "start-offset", "OFFSET", OPTION_SIZE,

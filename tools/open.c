@@ -30,6 +30,18 @@ struct gild_policy open_policy(const struct open_arguments *arguments)
 	return policy;
 }
 
+/* "snapshot.name=N" and "snapshot.id=N" are qemu-img's ways to say N. */
+static const char *snapshot_name(const char *text)
+{
+	static const char *const prefixes[] = { "snapshot.name=",
+						"snapshot.id=" };
+
+	for (size_t i = 0; text && i < 2; i++)
+		if (!strncmp(text, prefixes[i], strlen(prefixes[i])))
+			return text + strlen(prefixes[i]);
+	return text;
+}
+
 struct gild_image *open_image(const struct open_arguments *arguments,
 			      const char *path, unsigned flags,
 			      struct gild_error *err)
@@ -39,6 +51,7 @@ struct gild_image *open_image(const struct open_arguments *arguments,
 		.flags = flags | (arguments->share ? GILD_OPEN_SHARE : 0),
 		.cache = arguments->cache,
 		.policy = open_policy(arguments),
+		.snapshot = snapshot_name(arguments->snapshot),
 	};
 
 	return gild_open(path, &options, err);

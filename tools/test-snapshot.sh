@@ -12,6 +12,9 @@ requires "qemu-img --version"
 shows() {
 	qemu-img convert -q -l "snapshot.name=$2" -O raw "$1" shown.raw
 	same shown.raw "$3"
+	gild convert -q -l "$2" -O raw "$1" shown.raw
+	same shown.raw "$3"
+	gild compare -q --snapshot "$2" "$1" -F raw "$3"
 }
 
 for options in '' cluster_size=512 extended_l2=on compat=0.10 \
@@ -63,6 +66,14 @@ run gild snapshot --output=json x.qcow2
 expect 0
 expect_out '"name": "other"'
 sound x.qcow2
+
+# A name that is not there, wherever one is read.
+run gild convert -l nothing -O raw x.qcow2 nothing.raw
+expect 1
+expect_err 'there is no snapshot "nothing"'
+[ ! -e nothing.raw ] || fail "a target without a source"
+run gild map --snapshot other x.qcow2
+expect 0
 
 # Refusals leave the image as it was.
 cp x.qcow2 before.qcow2
