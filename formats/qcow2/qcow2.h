@@ -365,6 +365,10 @@ int qcow2_writeback(struct qcow2 *q, bool closing, struct gild_error *err);
 /* What was handed to the storages is durable, unless nobody can see the file
  * yet. */
 int qcow2_barrier(struct qcow2 *q, struct gild_error *err);
+/* The header becomes another one of the same length, which leads to tables that
+ * were written before. A failure leaves the image broken. */
+int qcow2_switch_header(struct qcow2 *q, const struct qcow2_header *header,
+			struct gild_error *err);
 /* Before the first change: autoclear bits, dirty mark. Lock held exclusively. */
 int qcow2_begin_changes(struct qcow2 *q, struct gild_error *err);
 

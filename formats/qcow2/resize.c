@@ -30,11 +30,8 @@ static int check_size(const struct qcow2 *q, uint64_t size,
 static int switch_header(struct qcow2 *q, const struct qcow2_header *header,
 			 struct gild_error *err)
 {
-	if (qcow2_barrier(q, err) < 0 ||
-	    qcow2_header_write(q->image.storage, header, err) < 0 ||
-	    qcow2_barrier(q, err) < 0)
+	if (qcow2_switch_header(q, header, err) < 0)
 		return -1;
-	q->header = *header;
 	q->image.size = header->size;
 	return 0;
 }

@@ -28,6 +28,22 @@ int qcow2_barrier(struct qcow2 *q, struct gild_error *err)
 	return 0;
 }
 
+int qcow2_switch_header(struct qcow2 *q, const struct qcow2_header *header,
+			struct gild_error *err)
+{
+	if (qcow2_barrier(q, err) < 0)
+		return -1;
+	if (qcow2_header_write(q->image.storage, header, err) < 0) {
+		/* The old one, or the new one? They lead to other tables. */
+		q->broken = true;
+		return -1;
+	}
+	if (qcow2_barrier(q, err) < 0)
+		return -1;
+	q->header = *header;
+	return 0;
+}
+
 static bool table_is_dirty(const struct qcow2_table *table)
 {
 	return table->dirty_from != table->dirty_to;
@@ -78,12 +94,13 @@ static int finish(struct qcow2 *q, struct gild_error *err)
 	return clear_dirty_mark(q, err);
 }
 
-/* Compressed data may end anywhere: readers take whole sectors. */
+/* Compressed data may end anywhere: readers take whole sectors. Only when
+ * nobody writes any more, or what was just appended would be cut off. */
 static int pad_to_sector(struct qcow2 *q, struct gild_error *err)
 {
 	uint64_t size;
 
-	if (!q->packed_end || q->image.skips_data)
+	if (!q->prepared || q->image.skips_data)
 		return 0;
 	if (storage_size(q->image.storage, &size, err) < 0)
 		return -1;
@@ -98,8 +115,10 @@ int qcow2_writeback(struct qcow2 *q, bool closing, struct gild_error *err)
 		return fail(err, GILD_ERR_IO, 0,
 			    "an earlier write of metadata failed: what was "
 			    "written since the last flush is lost");
-	if (write_counts(q, false, err) < 0 || pad_to_sector(q, err) < 0 ||
-	    qcow2_barrier(q, err) < 0 || write_links(q, err) < 0)
+	if (closing && pad_to_sector(q, err) < 0)
+		return -1;
+	if (write_counts(q, false, err) < 0 || qcow2_barrier(q, err) < 0 ||
+	    write_links(q, err) < 0)
 		return -1;
 	qcow2_freed_unlinked(q);
 	if (qcow2_freed_release(q, closing, err) < 0)
