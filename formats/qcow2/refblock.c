@@ -18,22 +18,26 @@
 #include "util/bytes.h"
 #include "util/cleanup.h"
 
-static int write_zero_cluster(struct qcow2 *q, uint64_t offset,
-			      struct gild_error *err)
+/* All free, but for the block itself where it counts itself. */
+static int write_new_block(struct qcow2 *q, uint64_t index, uint64_t place,
+			   struct gild_error *err)
 {
-	AUTO_FREE unsigned char *zeros = calloc(1, q->cluster_size);
+	AUTO_FREE unsigned char *block = calloc(1, q->cluster_size);
 
-	if (!zeros)
+	if (!block)
 		return fail_nomem(err);
-	return storage_write(q->image.storage, zeros, q->cluster_size, offset,
-			     err);
+	if (place / q->refblock_entries == index)
+		qcow2_refcount_encode(block, q->header.refcount_order,
+				      place % q->refblock_entries, 1);
+	return storage_write(q->image.storage, block, q->cluster_size,
+			     place << q->cluster_bits, err);
 }
 
 struct table_plan {
-	uint64_t base;            /* first cluster of the new table */
+	uint64_t base; /* first cluster of the new table */
 	uint64_t table_clusters, blocks;
 	uint64_t entries;
-	uint64_t first_block;     /* index of the first new block */
+	uint64_t first_block; /* index of the first new block */
 };
 
 /* How long must table and blocks be so that they count themselves? */
@@ -46,7 +50,8 @@ static int plan_table(const struct qcow2 *q, uint64_t base,
 	plan->first_block = base / q->refblock_entries;
 	plan->table_clusters = div_round_up(
 		max_u64(q->reftable.count + q->reftable.count / 2ULL,
-			plan->first_block + 1), per_cluster);
+			plan->first_block + 1),
+		per_cluster);
 	for (;;) {
 		end = base + plan->table_clusters + plan->blocks;
 		plan->blocks = div_round_up(end, q->refblock_entries) -
@@ -115,18 +120,37 @@ static int build_table(struct qcow2 *q, const struct table_plan *plan,
 	return 0;
 }
 
-static int switch_table(struct qcow2 *q, const struct table_plan *plan,
-			const struct qcow2_table *table, struct gild_error *err)
+/* What the plan takes was counted nowhere. Is it at least no metadata? */
+static int check_plan(const struct qcow2 *q, const struct table_plan *plan,
+		      struct gild_error *err)
 {
+	uint64_t offset = plan->base << q->cluster_bits;
+
+	if (!qcow2_guard_hit(q, offset,
+			     (plan->table_clusters + plan->blocks)
+				     << q->cluster_bits))
+		return 0;
+	fail(err, GILD_ERR_CORRUPT, 0,
+	     "a cluster of metadata is not counted (behind %#llx)",
+	     (unsigned long long)offset);
+	return error_hint(err, "gild check -r all puts reference counts right");
+}
+
+static int switch_table(struct qcow2 *q, const struct table_plan *plan,
+			struct qcow2_table *table, struct gild_error *err)
+{
+	uint64_t length = (plan->table_clusters + plan->blocks)
+			  << q->cluster_bits;
 	struct qcow2_header header = q->header;
 
 	header.reftable_offset = table->offset;
 	header.reftable_clusters = (uint32_t)plan->table_clusters;
-	if (qcow2_barrier(q, err) < 0 ||
-	    qcow2_header_write(q->image.storage, &header, err) < 0 ||
-	    qcow2_barrier(q, err) < 0)
+	if (qcow2_guard_add(q, table->offset, length, err) < 0 ||
+	    qcow2_table_write(q, table, err) < 0 ||
+	    qcow2_switch_header(q, &header, err) < 0) {
+		qcow2_guard_remove(q, table->offset, length);
 		return -1;
-	q->header = header;
+	}
 	return 0;
 }
 
@@ -139,13 +163,10 @@ static int grow_table(struct qcow2 *q, uint64_t base, struct gild_error *err)
 	struct table_plan plan;
 
 	if (plan_table(q, base, &plan, err) < 0 ||
-	    write_blocks(q, &plan, err) < 0 ||
+	    check_plan(q, &plan, err) < 0 || write_blocks(q, &plan, err) < 0 ||
 	    build_table(q, &plan, &table, err) < 0)
 		return -1;
-	if (qcow2_guard_add(q, table.offset, (plan.table_clusters + plan.blocks)
-			    << q->cluster_bits, err) < 0 ||
-	    qcow2_table_write(q, &table, err) < 0 ||
-	    switch_table(q, &plan, &table, err) < 0) {
+	if (switch_table(q, &plan, &table, err) < 0) {
 		free(table.entries);
 		return -1;
 	}
@@ -161,13 +182,20 @@ int qcow2_refblock_new(struct qcow2 *q, uint64_t cluster, uint64_t place,
 {
 	uint64_t index = cluster / q->refblock_entries;
 	uint64_t offset = place << q->cluster_bits;
+	bool elsewhere = place / q->refblock_entries != index;
 
 	if (index >= q->reftable.count)
 		return grow_table(q, cluster, err);
-	if (write_zero_cluster(q, offset, err) < 0 ||
-	    qcow2_guard_add(q, offset, q->cluster_size, err) < 0)
+	/* Counted before the table leads to it, and so on the disk, too. */
+	if (elsewhere && qcow2_refcount_add(q, place, 1, 1, err) < 0)
 		return -1;
+	if (write_new_block(q, index, place, err) < 0 ||
+	    qcow2_guard_add(q, offset, q->cluster_size, err) < 0) {
+		if (elsewhere)
+			qcow2_alloc_undo(q, offset, q->cluster_size);
+		return -1;
+	}
 	qcow2_cache_forget(&q->ref_cache, offset, q->cluster_size);
 	qcow2_table_set(&q->reftable, (uint32_t)index, offset);
-	return qcow2_refcount_add(q, place, 1, 1, err);
+	return 0;
 }
