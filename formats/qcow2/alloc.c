@@ -70,19 +70,30 @@ static int first_free(struct qcow2 *q, uint64_t *cluster,
 	}
 }
 
+static int take_run(struct qcow2 *q, uint64_t *cluster, uint64_t want,
+		    uint64_t *got, struct gild_error *err)
+{
+	if (first_free(q, cluster, err) < 0 ||
+	    free_run(q, *cluster, want, got, err) < 0 ||
+	    check_place(q, *cluster, *got, err) < 0)
+		return -1;
+	return qcow2_refcount_add(q, *cluster, *got, 1, err);
+}
+
 int qcow2_alloc_run(struct qcow2 *q, uint64_t want, uint64_t *offset,
 		    uint64_t *got, struct gild_error *err)
 {
 	uint64_t cluster = q->free_hint;
+	int ret;
 
-	if (first_free(q, &cluster, err) < 0 ||
-	    free_run(q, cluster, want, got, err) < 0 ||
-	    check_place(q, cluster, *got, err) < 0 ||
-	    qcow2_refcount_add(q, cluster, *got, 1, err) < 0)
-		return -1;
-	q->free_hint = cluster + *got;
+	/* What becomes free meanwhile (caches may write everything back) lowers
+	 * it from here. */
+	q->free_hint = UINT64_MAX;
+	ret = take_run(q, &cluster, want, got, err);
+	q->free_hint = min_u64(q->free_hint,
+			       ret < 0 ? cluster : cluster + *got);
 	*offset = cluster << q->cluster_bits;
-	return 0;
+	return ret;
 }
 
 /* Blocks for all of [cluster, cluster + count), each at the first free

@@ -112,9 +112,17 @@ struct storage *disk_copy(struct storage *storage)
 	return copy;
 }
 
+static void print(void *opaque, const char *line)
+{
+	(void)opaque;
+	fprintf(stderr, "%s\n", line);
+}
+
 struct gild_check_result disk_check(struct image *image)
 {
-	struct gild_check_result result = { 0 };
+	struct gild_check_result result = {
+		.report = getenv("GILD_TEST_REPORT") ? print : NULL
+	};
 	struct gild_error err = { 0 };
 
 	cr_assert_eq(gild_check((struct gild_image *)image, 0, &result, NULL,

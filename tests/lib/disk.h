@@ -38,7 +38,8 @@ void disk_tiny_caches(struct image *image);
 /* A copy of what is in the storage of an image or by itself. */
 struct storage *disk_copy(struct storage *storage);
 
-/* Check without repair; asserts that the check itself works. */
+/* Check without repair; asserts that the check itself works. With
+ * GILD_TEST_REPORT in the environment, what it finds is printed. */
 struct gild_check_result disk_check(struct image *image);
 
 /* Flush as for a closing, then free. */
