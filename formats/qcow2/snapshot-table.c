@@ -249,8 +249,12 @@ int qcow2_snapshots_switch(struct qcow2 *q, struct qcow2_header *header,
 
 	header->snapshot_count = snapshots->count;
 	if (write_table(q, snapshots, &header->snapshots_offset, err) < 0 ||
-	    qcow2_writeback(q, false, err) < 0 ||
-	    qcow2_header_write(q->image.storage, header, err) < 0 ||
+	    qcow2_writeback(q, false, err) < 0)
+		return -1;
+	/* To make room the refcount table may have moved. */
+	header->reftable_offset = q->header.reftable_offset;
+	header->reftable_clusters = q->header.reftable_clusters;
+	if (qcow2_header_write(q->image.storage, header, err) < 0 ||
 	    qcow2_barrier(q, err) < 0)
 		return -1;
 	q->header = *header;
