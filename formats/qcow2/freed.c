@@ -66,18 +66,20 @@ void qcow2_freed_unlinked(struct qcow2 *q)
 	}
 }
 
-/* Give space back to the host where the count became zero. */
+/* Give space back to the host where the count became zero; but whatever an
+ * entry pointed to, metadata stays. */
 static int punch(struct qcow2 *q, const struct qcow2_freed *freed,
 		 struct gild_error *err)
 {
 	uint64_t end = freed->offset + freed->length, count;
 
 	for (uint64_t at = freed->offset; at < end; at += q->cluster_size) {
-		if (qcow2_refcount_get(q, at >> q->cluster_bits, &count,
-				       err) < 0)
+		if (qcow2_refcount_get(q, at >> q->cluster_bits, &count, err) <
+		    0)
 			return -1;
-		if (!count && storage_discard(q->image.storage, at,
-					      q->cluster_size, err) < 0)
+		if (!count && !qcow2_guard_hit(q, at, q->cluster_size) &&
+		    storage_discard(q->image.storage, at, q->cluster_size,
+				    err) < 0)
 			return -1;
 	}
 	return 0;

@@ -54,8 +54,10 @@ static int new_l2_table(struct qcow2 *q, uint32_t l1_index, uint64_t *table,
 		return -1;
 	}
 	qcow2_table_set(&q->l1, l1_index, *table | QCOW2_COPIED);
-	if (old)
+	if (old) {
+		qcow2_guard_remove(q, old, q->cluster_size);
 		qcow2_free_later(q, old, q->cluster_size, false);
+	}
 	return 0;
 }
 
