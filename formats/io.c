@@ -270,7 +270,8 @@ static int check_compressed(const struct image *image, uint64_t offset,
 		return fail(err, GILD_ERR_UNSUPPORTED, 0,
 			    "%s: format %s has no compressed clusters",
 			    image->path, image->ops->name);
-	if (is_aligned(offset, image->cluster_size) &&
+	if (length && length <= image->cluster_size &&
+	    is_aligned(offset, image->cluster_size) &&
 	    (length == image->cluster_size || offset + length == image->size))
 		return 0;
 	return fail(err, GILD_ERR_INVALID, 0,
