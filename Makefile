@@ -96,7 +96,7 @@ O := $(B)/obj
 # --- Libraries --------------------------------------------------------------
 
 # What pkg-config calls it, and the Debian package that brings it.
-LIB_MODULES  := zlib libzstd libdeflate libisal
+LIB_MODULES  := zlib libzstd libdeflate libisal libcrypto
 TOOL_MODULES := jansson
 TEST_MODULES := criterion
 
@@ -104,6 +104,7 @@ debian-zlib       := zlib1g-dev
 debian-libzstd    := libzstd-dev
 debian-libdeflate := libdeflate-dev
 debian-libisal    := libisal-dev
+debian-libcrypto  := libssl-dev
 debian-jansson    := libjansson-dev
 debian-criterion  := libcriterion-dev
 

@@ -73,6 +73,13 @@ enum gild_follow {
 	GILD_FOLLOW_PATHS,        /* plain paths whose format is recorded */
 };
 
+/* A passphrase. It stays the caller's: the library keeps no copy of it. */
+struct gild_secret {
+	const char *id;        /* by which an option names it, or NULL */
+	const void *bytes;
+	size_t length;
+};
+
 struct gild_policy {
 	enum gild_follow follow;
 	/* Only files below this folder (links resolved); NULL: anywhere. */
@@ -81,6 +88,10 @@ struct gild_policy {
 	const char *backing_format;
 	/* Longest chain; 0 stands for 256. */
 	unsigned max_depth;
+	/* What opens encrypted images, each of which tries them in order. They
+	 * must be there as long as the handle is. */
+	const struct gild_secret *secrets;
+	size_t secret_count;
 };
 
 /* How the host caches; names and meaning are qemu-img's cache modes. */
@@ -105,6 +116,9 @@ enum {
 	GILD_OPEN_REPAIR = 1 << 4,
 	/* Take a guessed format at its word (the name qemu-img's rule). */
 	GILD_OPEN_TRUST_GUESS = 1 << 5,
+	/* An encrypted image for which no secret was given stays locked: its
+	 * structure can be looked at and changed, its data is denied. */
+	GILD_OPEN_LOCKED = 1 << 6,
 };
 
 struct gild_open_options {
@@ -115,6 +129,9 @@ struct gild_open_options {
 	/* Read this internal snapshot (id, else name) instead of the active
 	 * disk; not with GILD_OPEN_WRITE. NULL: the active disk. */
 	const char *snapshot;
+	/* Id of the one of the policy's secrets that opens this image (not its
+	 * backing files). NULL: whichever does. Stays as the secrets do. */
+	const char *key_secret;
 };
 
 struct gild_image;
@@ -140,6 +157,10 @@ GILD_PUBLIC uint64_t gild_size(const struct gild_image *image);
 
 /* Name of the format ("raw", "qcow2"); lives as long as the handle. */
 GILD_PUBLIC const char *gild_format(const struct gild_image *image);
+
+/* How the image's data is encrypted: "luks"; "aes", which is qcow2's old way,
+ * and weak; or NULL: not at all. */
+GILD_PUBLIC const char *gild_encryption(const struct gild_image *image);
 
 /* The path as it was opened; lives as long as the handle. */
 GILD_PUBLIC const char *gild_path(const struct gild_image *image);
