@@ -105,8 +105,10 @@ static void describe(const struct image *top, const struct image *layer,
 		.data = is_data || from->unwritten ||
 			from->kind == EXTENT_COMPRESSED,
 		.compressed = from->kind == EXTENT_COMPRESSED,
-		.has_offset = is_data ||
-			      (is_zero && from->allocated && !from->absent),
+		/* Of what is encrypted there is nothing to be seen there. */
+		.has_offset = !layer->encryption &&
+			      (is_data || (is_zero && from->allocated &&
+					   !from->absent)),
 		.offset = from->host_offset,
 	};
 	if (to->has_offset)

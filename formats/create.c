@@ -9,6 +9,16 @@
 #include "formats/create.h"
 #include "util/cleanup.h"
 
+const char *create_key_secret(const struct gild_create_options *options)
+{
+	const char *id = option_get(options->options, options->option_count,
+				    "encrypt.key-secret");
+
+	return id ? id :
+		    option_get(options->options, options->option_count,
+			       "key-secret");
+}
+
 struct storage *create_storage(const struct newfile *file, unsigned flags,
 			       struct gild_error *err)
 {

@@ -14,6 +14,9 @@ int create_prepare(const char *path, const struct format_ops *ops,
 		   struct gild_create_options *options,
 		   struct gild_error *err);
 
+/* Id of the secret for a new image, or NULL. */
+const char *create_key_secret(const struct gild_create_options *options);
+
 /* A storage over the file, for a format to write to; the caller closes it. */
 struct storage *create_storage(const struct newfile *file, unsigned flags,
 			       struct gild_error *err);

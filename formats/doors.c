@@ -31,7 +31,7 @@
 static int fail_unknown_format(const char *format, struct gild_error *err)
 {
 	fail(err, GILD_ERR_UNSUPPORTED, 0, "unknown format \"%s\"", format);
-	return error_hint(err, "name one of those that gild knows: raw, qcow2");
+	return error_hint(err, "name one of those that gild knows: raw, qcow2, luks");
 }
 
 static int decide_named(const char *format, struct door *door,

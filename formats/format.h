@@ -25,6 +25,7 @@
 #include "util/epoch.h"
 
 struct image;
+struct cipher;
 
 enum extent_kind {
 	EXTENT_DATA,       /* plain bytes in storage at host_offset */
@@ -45,6 +46,9 @@ struct extent {
 	uint64_t length;    /* > 0 */
 	struct storage *storage; /* DATA, COMPRESSED: borrowed from the image */
 	uint64_t host_offset;
+	/* DATA: what stands there is encrypted; NULL: it is not. Borrowed. */
+	const struct cipher *cipher;
+	uint64_t cipher_offset; /* numbers the sectors, in bytes */
 	/* COMPRESSED: the whole of the unit that the extent is part of. */
 	uint64_t unit_start;      /* offset in the virtual disk */
 	uint32_t stored_length;   /* upper bound of the stored bytes */
@@ -58,6 +62,9 @@ struct write_plan {
 	bool in_place;           /* linked already: no commit, no copy */
 	bool compressed;
 	uint32_t stored_length;  /* compressed: bytes to write */
+	/* How the run is encrypted, from start on; as in struct extent. */
+	const struct cipher *cipher;
+	uint64_t cipher_offset;
 	uint64_t cookie;         /* the driver's own */
 };
 
@@ -200,8 +207,8 @@ struct range_lock {
 
 /*
  * Immutable after open, except size (resize: no I/O under way), the epoch and
- * the range lock, which guard themselves. Lock order: range_lock before any
- * lock of a driver.
+ * the range lock, which guard themselves. Lock order: sectors, ranges,
+ * the driver's.
  */
 struct image {
 	const struct format_ops *ops;
@@ -223,8 +230,13 @@ struct image {
 	bool unpublished;         /* nobody can see the file yet: no ordering
 				   * flushes are needed */
 	bool skips_data;          /* data of prepared writes is not stored */
+	/* "luks", "aes"; NULL: not encrypted. What is encrypted is read and
+	 * written in whole sectors, so its size is a multiple of 512. */
+	const char *encryption;
+	const char *key_secret;   /* id of what opens it, or NULL; the caller's */
 	struct epoch epoch;       /* users of host addresses */
 	struct range_lock ranges;
+	struct range_lock sectors; /* writers of parts of encrypted sectors */
 };
 
 /* --- registry.c ---------------------------------------------------------- */

@@ -66,7 +66,9 @@ int image_discard(struct image *image, uint64_t offset, uint64_t length,
 		  struct gild_error *err);
 int image_flush(struct image *image, bool closing, struct gild_error *err);
 
-/* Hold a range against other allocating writers; waits. */
+void range_lock_init(struct range_lock *lock);
+void range_lock_destroy(struct range_lock *lock);
+/* Hold a range against others who want it; waits. */
 void range_hold(struct range_lock *lock, struct range *range);
 void range_release(struct range_lock *lock, struct range *range);
 

@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/image.h"
+#include "formats/crypto/cipher.h"
+#include "formats/extent-io.h"
 #include "formats/io.h"
 #include "util/bytes.h"
 #include "util/cleanup.h"
@@ -49,8 +50,7 @@ static int read_extent(struct image *layer, const struct extent *extent,
 
 	switch (extent->kind) {
 	case EXTENT_DATA:
-		return storage_read(extent->storage, buffer, extent->length,
-				    extent->host_offset, err);
+		return extent_read(extent, buffer, err);
 	case EXTENT_ZERO:
 		memset(buffer, 0, extent->length);
 		break;
@@ -127,8 +127,7 @@ static int write_in_place(struct image *image, const void *buffer,
 	*done = 0;
 	ret = image->ops->map(image, offset, length, &extent, err);
 	if (!ret && extent.kind == EXTENT_DATA && extent.writable) {
-		ret = storage_write(extent.storage, buffer, extent.length,
-				    extent.host_offset, err);
+		ret = extent_write(&extent, buffer, err);
 		*done = extent.length;
 	}
 	epoch_leave(&image->epoch, slot);
@@ -152,8 +151,7 @@ static int copy_edge(struct image *image, const struct write_plan *plan,
 		readable = min_u64(length, image->size - offset);
 	if (image_read(image, buffer, readable, offset, err) < 0)
 		return -1;
-	return storage_write(plan->storage, buffer, length,
-			     plan->host_offset + (offset - plan->start), err);
+	return plan_write(plan, offset, buffer, length, err);
 }
 
 /* Fill a plan: the new bytes, and around them what was there before. */
@@ -165,8 +163,7 @@ static int fill_plan(struct image *image, const struct write_plan *plan,
 
 	if (copy_edge(image, plan, plan->start, offset - plan->start, err) < 0)
 		return -1;
-	if (storage_write(plan->storage, buffer, length,
-			  plan->host_offset + (offset - plan->start), err) < 0)
+	if (plan_write(plan, offset, buffer, length, err) < 0)
 		return -1;
 	return copy_edge(image, plan, end, plan_end - end, err);
 }
@@ -181,9 +178,7 @@ static int write_new(struct image *image, const void *buffer, uint64_t length,
 		return -1;
 	*done = min_u64(length, plan.start + plan.length - offset);
 	if (plan.in_place)
-		return storage_write(plan.storage, buffer, *done,
-				     plan.host_offset + (offset - plan.start),
-				     err);
+		return plan_write(&plan, offset, buffer, *done, err);
 	if (fill_plan(image, &plan, buffer, *done, offset, err) < 0 ||
 	    image->ops->commit_write(image, &plan, err) < 0) {
 		image->ops->abort_write(image, &plan);
@@ -207,8 +202,9 @@ static int write_held(struct image *image, const void *buffer, uint64_t length,
 	return ret;
 }
 
-int io_write(struct image *image, const unsigned char *buffer,
-		      uint64_t length, uint64_t offset, struct gild_error *err)
+static int write_pieces(struct image *image, const unsigned char *buffer,
+			uint64_t length, uint64_t offset,
+			struct gild_error *err)
 {
 	uint64_t done;
 	int ret;
@@ -225,6 +221,56 @@ int io_write(struct image *image, const unsigned char *buffer,
 		}
 	}
 	return 0;
+}
+
+/* Bytes of one sector: it is read, changed and written as a whole. */
+static int write_part(struct image *image, const unsigned char *buffer,
+		      uint64_t length, uint64_t offset, struct gild_error *err)
+{
+	uint64_t start = round_down(offset, CIPHER_SECTOR);
+	unsigned char sector[CIPHER_SECTOR];
+
+	if (!length)
+		return 0;
+	if (image_read(image, sector, CIPHER_SECTOR, start, err) < 0)
+		return -1;
+	memcpy(sector + (offset - start), buffer, length);
+	return write_pieces(image, sector, CIPHER_SECTOR, start, err);
+}
+
+/* What is encrypted is written in whole sectors; those that are written in part
+ * are held, so that no two writers lose each other's part. */
+static int write_sectors(struct image *image, const unsigned char *buffer,
+			 uint64_t length, uint64_t offset,
+			 struct gild_error *err)
+{
+	uint64_t head = min_u64(-offset & (CIPHER_SECTOR - 1), length);
+	uint64_t middle = round_down(length - head, CIPHER_SECTOR);
+	uint64_t tail = length - head - middle;
+	struct range range = {
+		.start = round_down(offset, CIPHER_SECTOR),
+		.end = round_up(offset + length, CIPHER_SECTOR),
+	};
+	int ret;
+
+	range_hold(&image->sectors, &range);
+	ret = write_part(image, buffer, head, offset, err);
+	if (!ret)
+		ret = write_pieces(image, buffer + head, middle, offset + head,
+				   err);
+	if (!ret)
+		ret = write_part(image, buffer + head + middle, tail,
+				 offset + head + middle, err);
+	range_release(&image->sectors, &range);
+	return ret;
+}
+
+int io_write(struct image *image, const unsigned char *buffer, uint64_t length,
+	     uint64_t offset, struct gild_error *err)
+{
+	if (image->encryption && !is_aligned(offset | length, CIPHER_SECTOR))
+		return write_sectors(image, buffer, length, offset, err);
+	return write_pieces(image, buffer, length, offset, err);
 }
 
 /* Cache modes that promise durable writes. */
@@ -254,8 +300,7 @@ static int store_compressed(struct image *image, const void *stored,
 	if (image->ops->prepare_compressed(image, offset, stored_length, &plan,
 					   err) < 0)
 		return -1;
-	if (storage_write(plan.storage, stored, stored_length,
-			  plan.host_offset, err) < 0 ||
+	if (plan_write(&plan, plan.start, stored, stored_length, err) < 0 ||
 	    image->ops->commit_write(image, &plan, err) < 0) {
 		image->ops->abort_write(image, &plan);
 		return -1;
@@ -270,6 +315,10 @@ static int check_compressed(const struct image *image, uint64_t offset,
 		return fail(err, GILD_ERR_UNSUPPORTED, 0,
 			    "%s: format %s has no compressed clusters",
 			    image->path, image->ops->name);
+	if (image->encryption)
+		return fail(err, GILD_ERR_UNSUPPORTED, 0,
+			    "%s: what is encrypted is not compressed",
+			    image->path);
 	if (length && length <= image->cluster_size &&
 	    is_aligned(offset, image->cluster_size) &&
 	    (length == image->cluster_size || offset + length == image->size))

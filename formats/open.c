@@ -86,8 +86,9 @@ static struct image *image_new(const struct format_ops *ops,
 	image->storage = storage;
 	image->flags = options->flags;
 	image->cache = options->cache;
-	pthread_mutex_init(&image->ranges.lock, NULL);
-	pthread_cond_init(&image->ranges.freed, NULL);
+	image->key_secret = options->key_secret;
+	range_lock_init(&image->ranges);
+	range_lock_init(&image->sectors);
 	image->path = strdup(storage->path);
 	if (options->snapshot)
 		image->snapshot = strdup(options->snapshot);
@@ -105,8 +106,8 @@ static void layer_free(struct image *image)
 	if (image->ops->close)
 		image->ops->close(image);
 	storage_close(image->storage);
-	pthread_mutex_destroy(&image->ranges.lock);
-	pthread_cond_destroy(&image->ranges.freed);
+	range_lock_destroy(&image->ranges);
+	range_lock_destroy(&image->sectors);
 	free((void *)(uintptr_t)image->policy.below);
 	free((void *)(uintptr_t)image->policy.backing_format);
 	free(image->snapshot);
@@ -373,6 +374,11 @@ uint64_t gild_size(const struct gild_image *image)
 const char *gild_format(const struct gild_image *image)
 {
 	return image_of_const(image)->ops->name;
+}
+
+const char *gild_encryption(const struct gild_image *image)
+{
+	return image_of_const(image)->encryption;
 }
 
 const char *gild_path(const struct gild_image *image)

@@ -1,9 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Which parts of the virtual disk are held by writers that allocate. Few at a
- * time, so a list does.
+ * Which parts of the virtual disk are held by writers that allocate, or that
+ * change parts of encrypted sectors. Few at a time, so a list does.
  */
 #include "formats/image.h"
+
+void range_lock_init(struct range_lock *lock)
+{
+	pthread_mutex_init(&lock->lock, NULL);
+	pthread_cond_init(&lock->freed, NULL);
+}
+
+void range_lock_destroy(struct range_lock *lock)
+{
+	pthread_mutex_destroy(&lock->lock);
+	pthread_cond_destroy(&lock->freed);
+}
 
 static bool is_held(const struct range_lock *lock, const struct range *range)
 {

@@ -7,11 +7,13 @@
 
 #include "formats/format.h"
 
+extern const struct format_ops luks_format;
 extern const struct format_ops qcow2_format;
 extern const struct format_ops raw_format;
 
 static const struct format_ops *const formats[] = {
 	&qcow2_format,
+	&luks_format,
 	&raw_format,
 };
 
@@ -43,7 +45,7 @@ const struct gild_option_help *gild_create_help(const char *format)
 
 const char *const *gild_formats(void)
 {
-	static const char *const names[] = { "raw", "qcow2", NULL };
+	static const char *const names[] = { "raw", "qcow2", "luks", NULL };
 
 	return names;
 }

@@ -15,6 +15,10 @@ int image_resize(struct image *image, uint64_t size, struct gild_error *err)
 		return fail(err, GILD_ERR_UNSUPPORTED, 0,
 			    "%s: images of format %s cannot be resized",
 			    image->path, image->ops->name);
+	if (image->encryption && !is_aligned(size, 512))
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "%s: the size of an encrypted disk is a multiple "
+			    "of 512", image->path);
 	if (image->ops->resize(image, size, err) < 0)
 		return error_prefix(err, "%s: ", image->path);
 	/* What was beyond the end was nobody's, whatever a backing file holds
@@ -36,6 +40,7 @@ static struct image *open_again(struct image *layer, struct gild_error *err)
 			 GILD_OPEN_NO_BACKING,
 		.cache = layer->cache,
 		.policy = layer->policy,
+		.key_secret = layer->key_secret,
 	};
 	int fd = storage_descriptor(layer->storage);
 	struct image *again;

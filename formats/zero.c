@@ -11,7 +11,8 @@
 static const unsigned char zeros[ZERO_BUFFER];
 
 /* Zeros where the format has no other way: nothing where they are already,
- * by the host's means where the place is ours, else written. */
+ * by the host's means where the place is ours (and zeros there are zeros of the
+ * disk: not encrypted), else written. */
 static int zero_piece(struct image *image, uint64_t offset, uint64_t length,
 		      unsigned flags, uint64_t *done, struct gild_error *err)
 {
@@ -23,7 +24,7 @@ static int zero_piece(struct image *image, uint64_t offset, uint64_t length,
 
 	ret = chain_map(image, offset, length, &extent, &layer, err);
 	if (!ret && layer == image && extent.kind == EXTENT_DATA &&
-	    extent.writable) {
+	    extent.writable && !extent.cipher) {
 		ret = storage_zero(extent.storage, extent.host_offset,
 				   extent.length, !(flags & GILD_ZERO_UNMAP),
 				   err);

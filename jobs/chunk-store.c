@@ -3,6 +3,7 @@
  * The rest of a chunk's way: space in the target, in the order of the disk;
  * then the bytes, in as few writes as their places allow; then the links.
  */
+#include "formats/extent-io.h"
 #include "jobs/copy.h"
 #include "util/bytes.h"
 
@@ -21,10 +22,12 @@ static int make_room(struct copy *copy, uint64_t end, struct gild_error *err)
 }
 
 static void remember(struct chunk *chunk, const struct write_plan *plan,
-		     const unsigned char *bytes, uint64_t length)
+		     uint64_t offset, const unsigned char *bytes,
+		     uint64_t length)
 {
 	chunk->placed[chunk->placed_count++] = (struct placed){
 		.plan = *plan,
+		.offset = offset,
 		.bytes = bytes,
 		.length = length,
 	};
@@ -47,9 +50,7 @@ static int place_plain(struct copy *copy, struct chunk *chunk, uint64_t first,
 			return -1;
 		n = min_u64(to - at, plan.start + plan.length -
 				     (chunk->start + at));
-		if (plan.in_place)
-			plan.host_offset += chunk->start + at - plan.start;
-		remember(chunk, &plan, chunk->data + at, n);
+		remember(chunk, &plan, chunk->start + at, chunk->data + at, n);
 	}
 	return 0;
 }
@@ -66,7 +67,7 @@ static int place_compressed(struct copy *copy, struct chunk *chunk,
 					    chunk->stored[unit], &plan,
 					    err) < 0)
 		return -1;
-	remember(chunk, &plan, bytes, chunk->stored[unit]);
+	remember(chunk, &plan, plan.start, bytes, chunk->stored[unit]);
 	return 0;
 }
 
@@ -145,12 +146,27 @@ void chunk_abort(struct copy *copy, struct chunk *chunk)
 	}
 }
 
+/* Where its bytes go. */
+static uint64_t host_offset(const struct placed *placed)
+{
+	return placed->plan.host_offset + (placed->offset - placed->plan.start);
+}
+
+static uint64_t cipher_offset(const struct placed *placed)
+{
+	return placed->plan.cipher_offset +
+	       (placed->offset - placed->plan.start);
+}
+
 /* Do b's bytes continue a's, in memory and on the host? */
 static bool continues(const struct placed *a, uint64_t length,
 		      const struct placed *b)
 {
 	return b->plan.storage == a->plan.storage &&
-	       b->plan.host_offset == a->plan.host_offset + length &&
+	       host_offset(b) == host_offset(a) + length &&
+	       b->plan.cipher == a->plan.cipher &&
+	       (!b->plan.cipher ||
+		cipher_offset(b) == cipher_offset(a) + length) &&
 	       b->bytes == a->bytes + length;
 }
 
@@ -168,8 +184,8 @@ static int write_bytes(const struct chunk *chunk, struct gild_error *err)
 				break;
 			length += chunk->placed[next].length;
 		}
-		if (storage_write(first->plan.storage, first->bytes, length,
-				  first->plan.host_offset, err) < 0)
+		if (plan_write(&first->plan, first->offset, first->bytes,
+			       length, err) < 0)
 			return -1;
 	}
 	return 0;

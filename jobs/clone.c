@@ -269,8 +269,10 @@ static int clone_base(struct cloning *c, const struct image *base,
 	c->format = registry_find("qcow2");
 	if (learn_base(c, base, err) < 0)
 		return -1;
-	/* Reserved space is not seen in a file's bytes. */
-	c->all_alike = !has_option(options, "preallocation");
+	/* Reserved space is not seen in a file's bytes, and keys differ. */
+	c->all_alike = !has_option(options, "preallocation") &&
+		       !has_option(options, "encrypt.format") &&
+		       !has_option(options, "encryption");
 	c->create.format = "qcow2";
 	c->create.backing = c->base;
 	c->create.options = options->options;
@@ -289,6 +291,7 @@ int gild_clone(const char *base, const char *const *names, size_t count,
 	struct cloning cloning = { .options = options ? options : &defaults };
 	struct gild_open_options how = {
 		.format = cloning.options->base_format,
+		.flags = GILD_OPEN_LOCKED,
 		.policy = cloning.options->policy,
 	};
 	struct gild_image *image = gild_open(base, &how, err);

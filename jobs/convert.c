@@ -36,6 +36,12 @@ static bool has_option(const struct gild_convert_options *options,
 	return value && strcmp(value, fallback) != 0;
 }
 
+static bool wants_encryption(const struct gild_convert_options *options)
+{
+	return has_option(options, "encrypt.format", "") ||
+	       has_option(options, "encryption", "off");
+}
+
 static int check_streams(const struct gild_convert_options *options,
 			 struct gild_error *err)
 {
@@ -74,6 +80,9 @@ static int check_options(const struct gild_convert_options *options,
 	if (options->compress && !ops->compress)
 		return fail(err, GILD_ERR_UNSUPPORTED, 0,
 			    "format %s has no compressed clusters", ops->name);
+	if (options->compress && wants_encryption(options))
+		return fail(err, GILD_ERR_UNSUPPORTED, 0,
+			    "compression and encryption exclude each other");
 	if (options->compress && has_option(options, "preallocation", "off"))
 		return fail(err, GILD_ERR_INVALID, 0,
 			    "compression and preallocation exclude each other");

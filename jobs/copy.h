@@ -61,6 +61,7 @@ struct copy {
 /* A unit or more with host space for it. */
 struct placed {
 	struct write_plan plan;
+	uint64_t offset;           /* of the disk, within the plan */
 	const unsigned char *bytes;
 	uint64_t length;
 };

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/crypto/cipher.h"
 #include "util/bytes.h"
 #include "util/cleanup.h"
 
@@ -38,9 +39,19 @@ static int emit_metadata(struct emit *emit, uint64_t end,
 	return 0;
 }
 
+/* As it stands in the file. */
+static int encrypt(const struct emit *emit, const struct extent *extent,
+		   uint64_t done, uint64_t length, struct gild_error *err)
+{
+	if (!extent->cipher)
+		return 0;
+	return cipher_encrypt(extent->cipher, emit->buffer, emit->buffer,
+			      length, extent->cipher_offset + done, err);
+}
+
 /* [start, start + length) of the disk; what is beyond its end is zeros. */
 static int emit_data(struct emit *emit, uint64_t start, uint64_t length,
-		     struct gild_error *err)
+		     const struct extent *extent, struct gild_error *err)
 {
 	uint64_t size = emit->source->size, n, readable;
 
@@ -51,6 +62,7 @@ static int emit_data(struct emit *emit, uint64_t start, uint64_t length,
 		if (job_check(emit->job, err) < 0 ||
 		    source_read(emit->source, emit->buffer, readable,
 				start + done, err) < 0 ||
+		    encrypt(emit, extent, done, n, err) < 0 ||
 		    stream_write(emit->fd, emit->buffer, n, err) < 0)
 			return -1;
 	}
@@ -61,7 +73,8 @@ static int emit_data(struct emit *emit, uint64_t start, uint64_t length,
 static int emit_extent(struct emit *emit, uint64_t start,
 		       const struct extent *extent, struct gild_error *err)
 {
-	uint64_t length = round_up(extent->length, emit->layout->cluster_size);
+	uint64_t unit = max_u64(emit->layout->unit, emit->layout->cluster_size);
+	uint64_t length = round_up(extent->length, unit);
 
 	if (extent->kind != EXTENT_DATA)
 		return 0;
@@ -70,7 +83,7 @@ static int emit_extent(struct emit *emit, uint64_t start,
 			    "an image of this kind cannot be streamed");
 	if (emit_metadata(emit, extent->host_offset, err) < 0)
 		return -1;
-	return emit_data(emit, start, length, err);
+	return emit_data(emit, start, length, extent, err);
 }
 
 static int emit_all(struct emit *emit, struct gild_error *err)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
+ * What is encrypted on either side is not shared: the same bytes are other data
+ * at another place.
+ *
  * The disk is walked in stretches of whole target units. A stretch that has
  * one place in one file (holes of that file included, while they are shorter
  * than a unit) is shared; one that reads as zeros is stepped over; what is
@@ -30,7 +33,7 @@ struct stretch {
 
 static bool has_place(const struct extent *extent)
 {
-	return extent->kind == EXTENT_DATA ||
+	return (extent->kind == EXTENT_DATA && !extent->cipher) ||
 	       (extent->kind == EXTENT_ZERO && extent->hole);
 }
 
@@ -229,7 +232,8 @@ static bool any_can_share(const struct copy *copy)
 	for (size_t i = 0; i < copy->source.count; i++)
 		for (struct image *image = image_of(copy->source.images[i]);
 		     image; image = image->backing)
-			if (can_share(copy->target->storage, image->storage))
+			if (!image->encryption &&
+			    can_share(copy->target->storage, image->storage))
 				return true;
 	return false;
 }
@@ -238,7 +242,7 @@ int share_run(struct copy *copy, struct gild_error *err)
 {
 	AUTO_FREE unsigned char *buffer = NULL;
 
-	if (!any_can_share(copy))
+	if (copy->target->encryption || !any_can_share(copy))
 		return 1;
 	buffer = memory_io_buffer(copy->unit);
 	if (!buffer)

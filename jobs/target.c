@@ -34,7 +34,10 @@ static struct image *create_and_open(struct storage *storage,
 	struct gild_open_options open_options = {
 		.format = create->format,
 		.flags = GILD_OPEN_WRITE | GILD_OPEN_NO_BACKING,
-		.policy = { .follow = GILD_FOLLOW_PATHS },
+		.policy = { .follow = GILD_FOLLOW_PATHS,
+			    .secrets = options->policy.secrets,
+			    .secret_count = options->policy.secret_count },
+		.key_secret = create_key_secret(create),
 	};
 	const struct format_ops *ops = registry_find(create->format);
 	struct image *image;
@@ -103,10 +106,11 @@ static int make(struct target *target, const struct source *source,
 	if (!target->image)
 		return -1;
 	target->image->unpublished = !target->file.in_place;
-	/* A device holds what it held; but unallocated clusters read as zeros
-	 * wherever the image lies. */
+	/* A device holds what it held, and zeros that are decrypted are none;
+	 * but unallocated clusters read as zeros wherever the image lies. */
 	target->is_zero = !options->backing &&
-			  (!target->file.is_device ||
+			  ((!target->file.is_device &&
+			    !target->image->encryption) ||
 			   target->image->cluster_size);
 	return 0;
 }

@@ -9,6 +9,7 @@
  */
 #include <stdlib.h>
 
+#include "formats/crypto/secrets.h"
 #include "formats/qcow2/data-file.h"
 #include "formats/qcow2/header-parts.h"
 #include "formats/qcow2/layout.h"
@@ -23,6 +24,7 @@ struct creation {
 	const struct gild_create_options *create;
 	struct qcow2_options options;
 	struct qcow2_layout layout;
+	const struct gild_secret *secret; /* where it is to be encrypted */
 	struct gild_error *err;
 };
 
@@ -91,6 +93,16 @@ static int check_backing(const struct creation *c)
 	return 0;
 }
 
+/* Without the secret nobody could open the image. */
+static int check_secret(struct creation *c)
+{
+	if (!c->options.crypt_method)
+		return 0;
+	c->secret = secrets_find_one(&c->create->policy, c->options.secret_id,
+				     c->err);
+	return c->secret ? 0 : -1;
+}
+
 static int check_reftable(const struct creation *c)
 {
 	const struct qcow2_layout *layout = &c->layout;
@@ -122,7 +134,7 @@ static int plan(struct creation *c)
 
 	if (qcow2_options_parse(create->options, create->option_count,
 				&c->options, c->err) < 0 ||
-	    check_fields(c) < 0 || check_backing(c) < 0)
+	    check_fields(c) < 0 || check_backing(c) < 0 || check_secret(c) < 0)
 		return -1;
 	if (qcow2_layout_make(create->size, &c->options, parts_of(&c->options),
 			      &c->layout, c->err) < 0)
@@ -142,23 +154,29 @@ static uint64_t l1_table(const struct qcow2_layout *layout)
 	return first_refblock(layout) + 1;
 }
 
+static uint64_t crypto_header(const struct qcow2_layout *layout)
+{
+	return l1_table(layout) + layout->l1;
+}
+
 static uint64_t refblock(const struct qcow2_layout *layout, uint64_t index)
 {
 	if (index == 0)
 		return first_refblock(layout);
-	return l1_table(layout) + layout->l1 + index - 1;
+	return crypto_header(layout) + layout->crypto + index - 1;
 }
 
 static uint64_t l2_tables(const struct qcow2_layout *layout)
 {
-	return refblock(layout, layout->refblocks - 1) +
-	       (layout->refblocks == 1 ? 1 + layout->l1 : 1);
+	if (layout->refblocks == 1)
+		return crypto_header(layout) + layout->crypto;
+	return refblock(layout, layout->refblocks - 1) + 1;
 }
 
 /* Where the file ends; a last L1 table may end inside a cluster. */
 static uint64_t metadata_end(const struct qcow2_layout *layout)
 {
-	if (layout->refblocks > 1 || layout->l2_tables)
+	if (layout->refblocks > 1 || layout->l2_tables || layout->crypto)
 		return (layout->total - layout->data) << layout->cluster_bits;
 	return (l1_table(layout) << layout->cluster_bits) +
 	       8 * layout->l1_entries;
@@ -271,7 +289,9 @@ static int write_l1(const struct creation *c)
 }
 
 /* The tables stand in a row, so their entries do. Preallocated subclusters
- * stay unallocated: they read as zeros, or as the backing file does. */
+ * stay unallocated: they read as zeros, or as the backing file does. So do
+ * clusters that are to be encrypted, by their flag: what is there does not
+ * decrypt to zeros. */
 static int write_l2(const struct creation *c)
 {
 	const struct qcow2_layout *layout = &c->layout;
@@ -291,6 +311,8 @@ static int write_l2(const struct creation *c)
 		p.target = QCOW2_COPIED;
 	if (c->options.data_file_raw)
 		p.bitmap = UINT32_MAX;
+	if (c->options.crypt_method && !c->options.extended_l2)
+		p.target |= QCOW2_ZERO;
 	return write_pointers(c, p);
 }
 
@@ -307,8 +329,15 @@ static struct qcow2_header describe(const struct creation *c)
 		.reftable_clusters = (uint32_t)layout->reftable,
 		.refcount_order = layout->refcount_order,
 		.compression = options->compression,
+		.crypt_method = options->crypt_method,
 	};
 
+	if (layout->crypto) {
+		header.has_crypto = true;
+		header.crypto_offset = crypto_header(layout)
+				       << layout->cluster_bits;
+		header.crypto_length = luks_fresh_length(&options->luks);
+	}
 	if (layout->l1_entries)
 		header.l1_offset = l1_table(layout) << layout->cluster_bits;
 	if (options->compression != QCOW2_COMPRESSION_ZLIB)
@@ -363,10 +392,26 @@ static int make_room(const struct creation *c)
 			     c->err);
 }
 
+static int write_crypto(const struct creation *c)
+{
+	const struct qcow2_layout *layout = &c->layout;
+	const struct luks_area area = {
+		.storage = c->storage,
+		.offset = crypto_header(layout) << layout->cluster_bits,
+		.length = luks_fresh_length(&c->options.luks),
+		.unpublished = true,
+	};
+	struct luks_header header;
+
+	if (!layout->crypto)
+		return 0;
+	return luks_create(&area, &c->options.luks, c->secret, &header, c->err);
+}
+
 static int write_image(const struct creation *c)
 {
 	if (make_room(c) < 0 || write_header(c) < 0 || write_reftable(c) < 0 ||
-	    write_refblocks(c) < 0 || write_l1(c) < 0)
+	    write_refblocks(c) < 0 || write_l1(c) < 0 || write_crypto(c) < 0)
 		return -1;
 	return write_l2(c);
 }

@@ -138,6 +138,10 @@ int qcow2_guard_fill(struct qcow2 *q, struct gild_error *err)
 	    add_entries(q, &q->l1, QCOW2_OFFSET_MASK, err) < 0 ||
 	    add_entries(q, &q->reftable, QCOW2_REFTABLE_MASK, err) < 0)
 		return -1;
+	if (q->header.has_crypto &&
+	    qcow2_guard_add(q, q->header.crypto_offset,
+			    q->header.crypto_length, err) < 0)
+		return -1;
 	if (!q->header.snapshot_count)
 		return 0;
 	return qcow2_guard_add(q, q->header.snapshots_offset, 1, err);

@@ -45,7 +45,8 @@ static int check_size(const struct qcow2_layout *layout, uint64_t size,
 
 static void count_refcounts(struct qcow2_layout *layout)
 {
-	uint64_t others = 1 + layout->l1 + layout->l2_tables + layout->data;
+	uint64_t others = 1 + layout->l1 + layout->crypto + layout->l2_tables +
+			  layout->data;
 	uint64_t needed = 1;
 
 	do {
@@ -77,6 +78,9 @@ int qcow2_layout_make(uint64_t size, const struct qcow2_options *options,
 			      options->cluster_size / layout->entry_size);
 	layout->l1_entries = tables;
 	layout->l1 = table_clusters(layout, tables);
+	if (options->crypt_method == QCOW2_CRYPT_LUKS)
+		layout->crypto = div_round_up(luks_fresh_length(&options->luks),
+					      options->cluster_size);
 	if (parts & QCOW2_LAYOUT_TABLES)
 		layout->l2_tables = tables;
 	if (parts & QCOW2_LAYOUT_DATA)

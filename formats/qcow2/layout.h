@@ -4,7 +4,7 @@
  * measure.c only wants to know how many there are.
  *
  *     header | refcount table | first refcount block | L1 table
- *     | other refcount blocks | L2 tables | data
+ *     | encryption header | other refcount blocks | L2 tables | data
  *
  * With 64 KiB clusters the first four start at 0, 0x10000, 0x20000 and 0x30000,
  * where tools that poke around in images expect them.
@@ -21,7 +21,7 @@ struct qcow2_layout {
 	uint64_t guest_clusters; /* of the disk, the last one may be cut */
 	uint64_t l1_entries;
 	/* How many clusters each part has. */
-	uint64_t reftable, refblocks, l1, l2_tables, data;
+	uint64_t reftable, refblocks, l1, crypto, l2_tables, data;
 	uint64_t total;
 };
 

@@ -52,10 +52,14 @@ static int one_extent(struct qcow2 *q, struct qcow2_entry entry, uint64_t guest,
 	if (entry_has_cluster(q, entry) && !is_aligned(host, q->cluster_size))
 		return bad_entry(guest, "a data cluster is not aligned", host,
 				 err);
-	if (kind == ENTRY_DATA)
+	if (kind == ENTRY_DATA) {
 		extent->kind = EXTENT_DATA;
-	else if (kind != ENTRY_UNALLOCATED)
+		extent->cipher = q->cipher;
+		extent->cipher_offset =
+			qcow2_cipher_offset(q, guest, extent->host_offset);
+	} else if (kind != ENTRY_UNALLOCATED) {
 		extent->kind = EXTENT_ZERO;
+	}
 	extent->allocated = kind == ENTRY_ZERO_ALLOC;
 	extent->writable = kind == ENTRY_DATA && entry_is_copied(entry) &&
 			   q->prepared;

@@ -69,10 +69,6 @@ static int check_usable(const struct qcow2 *q, struct gild_error *err)
 
 	if (flags & GILD_OPEN_INSPECT)
 		return 0;
-	if (q->header.crypt_method)
-		return fail(err, GILD_ERR_UNSUPPORTED, 0,
-			    "encrypted images (%s) cannot be read yet",
-			    q->header.crypt_method == 1 ? "AES" : "LUKS");
 	if (!(flags & GILD_OPEN_WRITE) || flags & GILD_OPEN_REPAIR)
 		return 0;
 	if (q->header.incompatible & QCOW2_INCOMPAT_CORRUPT) {
@@ -150,7 +146,7 @@ static int qcow2_open(struct image *image, struct gild_error *err)
 		return -1;
 	set_geometry(q);
 	if (set_image(q, err) < 0 || check_usable(q, err) < 0 ||
-	    open_data_file(q, err) < 0)
+	    qcow2_encryption_open(q, err) < 0 || open_data_file(q, err) < 0)
 		return -1;
 	if (image->flags & GILD_OPEN_INSPECT)
 		return 0;
@@ -170,6 +166,7 @@ static void qcow2_close(struct image *image)
 	qcow2_cache_free(&q->l2_cache);
 	qcow2_cache_free(&q->ref_cache);
 	qcow2_guard_free(&q->guard);
+	cipher_free(q->cipher);
 	free(q->l1.entries);
 	free(q->reftable.entries);
 	free(q->freed);

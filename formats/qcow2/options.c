@@ -30,6 +30,10 @@ const struct gild_option_help qcow2_option_help[] = {
 	  "name of another file that holds the data" },
 	{ "data_file_raw", "bool", "off",
 	  "keep the data file readable as a raw image" },
+	{ "encrypt.format", "string", NULL,
+	  "encrypt the data: luks, or aes, which is old and weak" },
+	LUKS_OPTION_ROWS("encrypt."),
+	{ "encryption", "bool", "off", "the same as encrypt.format=aes" },
 	{ "extended_l2", "bool", "off",
 	  "allocate 1/32 of a cluster at a time" },
 	{ "lazy_refcounts", "bool", "off", "write reference counts late" },
@@ -53,6 +57,12 @@ static const struct choice versions[] = {
 static const struct choice compressions[] = {
 	{ "zlib", QCOW2_COMPRESSION_ZLIB },
 	{ "zstd", QCOW2_COMPRESSION_ZSTD },
+	{ NULL, 0 },
+};
+
+static const struct choice methods[] = {
+	{ "luks", QCOW2_CRYPT_LUKS },
+	{ "aes", QCOW2_CRYPT_AES },
 	{ NULL, 0 },
 };
 
@@ -159,9 +169,62 @@ static int read_numbers(const struct given *given, struct qcow2_options *parsed)
 	return 0;
 }
 
+/* encrypt.format, or the old encryption=on. */
+static int read_method(const struct given *given, int *method)
+{
+	bool old = false;
+
+	if (read_choice(given, "encrypt.format", methods, "luks or aes",
+			method) < 0 ||
+	    read_bool(given, "encryption", &old) < 0)
+		return -1;
+	if (!old)
+		return 0;
+	if (*method != QCOW2_CRYPT_NONE)
+		return fail(given->err, GILD_ERR_INVALID, 0,
+			    "options \"encryption\" and \"encrypt.format\" "
+			    "exclude each other");
+	*method = QCOW2_CRYPT_AES;
+	return 0;
+}
+
+/* What says how to encrypt says nothing where nothing is to be. */
+static int check_encryption(const struct given *given, int method)
+{
+	for (size_t i = 0; i < given->count; i++) {
+		const char *name = given->options[i].name;
+
+		if (strncmp(name, "encrypt.", 8) != 0 ||
+		    strcmp(name, "encrypt.format") == 0 ||
+		    (method == QCOW2_CRYPT_AES &&
+		     strcmp(name, "encrypt.key-secret") == 0))
+			continue;
+		return fail(given->err, GILD_ERR_INVALID, 0,
+			    "option \"%s\" needs encrypt.format=luks", name);
+	}
+	return 0;
+}
+
+static int read_encryption(const struct given *given,
+			   struct qcow2_options *parsed)
+{
+	int method = QCOW2_CRYPT_NONE;
+
+	if (read_method(given, &method) < 0)
+		return -1;
+	parsed->crypt_method = (uint32_t)method;
+	parsed->secret_id =
+		option_get(given->options, given->count, "encrypt.key-secret");
+	if (method != QCOW2_CRYPT_LUKS)
+		return check_encryption(given, method);
+	return luks_options_parse(given->options, given->count, "encrypt.",
+				  &parsed->luks, given->err);
+}
+
 static int read_all(const struct given *given, struct qcow2_options *parsed)
 {
-	if (read_words(given, parsed) < 0 || read_numbers(given, parsed) < 0)
+	if (read_words(given, parsed) < 0 || read_numbers(given, parsed) < 0 ||
+	    read_encryption(given, parsed) < 0)
 		return -1;
 	if (read_bool(given, "lazy_refcounts", &parsed->lazy_refcounts) < 0 ||
 	    read_bool(given, "extended_l2", &parsed->extended_l2) < 0)
@@ -185,6 +248,22 @@ static const char *needs_v3(const struct qcow2_options *parsed)
 	return NULL;
 }
 
+static int check_encrypted(const struct qcow2_options *parsed,
+			   struct gild_error *err)
+{
+	if (!parsed->crypt_method)
+		return 0;
+	if (parsed->data_file_raw)
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "data_file_raw and encryption exclude each other: "
+			    "as a raw image the file would make no sense");
+	if (parsed->preallocation != QCOW2_PREALLOC_OFF && parsed->version < 3)
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "preallocation with encryption needs compatibility "
+			    "level 1.1 (compat=v3)");
+	return 0;
+}
+
 static int check_together(const struct qcow2_options *parsed,
 			  struct gild_error *err)
 {
@@ -205,7 +284,7 @@ static int check_together(const struct qcow2_options *parsed,
 	if (parsed->data_file && !*parsed->data_file)
 		return fail(err, GILD_ERR_INVALID, 0,
 			    "option \"data_file\" is empty");
-	return 0;
+	return check_encrypted(parsed, err);
 }
 
 int qcow2_options_parse(const struct gild_option *options, size_t count,

@@ -55,6 +55,14 @@ enum {
 	QCOW2_AUTOCLEAR_RAW_DATA = 1 << 1,
 };
 
+/* Values of crypt_method. The specification gives AES keys of 256 bits: they
+ * have 128. */
+enum {
+	QCOW2_CRYPT_NONE = 0,
+	QCOW2_CRYPT_AES = 1,
+	QCOW2_CRYPT_LUKS = 2,
+};
+
 enum {
 	QCOW2_COMPRESSION_ZLIB = 0, /* raw deflate */
 	QCOW2_COMPRESSION_ZSTD = 1,

@@ -20,6 +20,7 @@
 
 #include <pthread.h>
 
+#include "formats/crypto/luks.h"
 #include "formats/image.h"
 #include "formats/qcow2/qcow2-format.h"
 
@@ -107,6 +108,10 @@ struct qcow2 {
 	struct qcow2_header header; /* see lock */
 	struct storage *data;       /* data clusters: image.storage, or the
 				     * external data file (then owned) */
+	/* Of data clusters; NULL: they are plain. Sectors are numbered by where
+	 * they are in data, or (old AES) by where on the disk. Owned. */
+	const struct cipher *cipher;
+	bool cipher_by_guest;
 	/* immutable after open */
 	uint32_t cluster_size, cluster_bits;
 	uint32_t entry_size;        /* of an L2 entry: 8, or 16 (extended) */
@@ -177,6 +182,9 @@ struct qcow2_options {
 	uint8_t compression;
 	bool lazy_refcounts, extended_l2, data_file_raw;
 	const char *data_file;      /* borrowed, or NULL */
+	uint32_t crypt_method;      /* QCOW2_CRYPT_* */
+	const char *secret_id;      /* borrowed, or NULL */
+	struct luks_options luks;   /* where crypt_method says so */
 	enum qcow2_prealloc {
 		QCOW2_PREALLOC_OFF,
 		QCOW2_PREALLOC_METADATA,
@@ -229,6 +237,22 @@ extern const struct format_ops qcow2_format;
 /* Forget everything cached and read the tables again (after a repair). The
  * header in memory is what counts. Lock held exclusively. */
 int qcow2_reload(struct qcow2 *q, struct gild_error *err);
+
+/* --- encryption.c: data clusters through a cipher -------------------------- */
+
+/* Find the key, where the image is encrypted. */
+int qcow2_encryption_open(struct qcow2 *q, struct gild_error *err);
+
+/* The LUKS header that the qcow2 header points to, and where it is. */
+int qcow2_luks_read(struct qcow2 *q, struct luks_area *area,
+		    struct luks_header *header, struct gild_error *err);
+
+/* How data at host, which is guest's place, is encrypted. */
+static inline uint64_t qcow2_cipher_offset(const struct qcow2 *q,
+					   uint64_t guest, uint64_t host)
+{
+	return q->cipher_by_guest ? guest : host;
+}
 
 /* --- cache.c ------------------------------------------------------------- */
 

@@ -62,7 +62,8 @@ Test(qcow2_options, help_states_the_defaults)
 	for (const struct gild_option_help *help = qcow2_option_help;
 	     help->name; help++) {
 		cr_expect_not_null(help->help, "%s", help->name);
-		if (!help->fallback)
+		/* What is said of encryption goes with encrypt.format only. */
+		if (!help->fallback || strncmp(help->name, "encrypt.", 8) == 0)
 			continue;
 		options[count].name = help->name;
 		options[count++].value = help->fallback;

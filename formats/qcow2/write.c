@@ -241,14 +241,19 @@ static int prepare(struct qcow2 *q, uint64_t offset, uint64_t length,
 {
 	struct qcow2_slice *slice = begin(q, offset, err);
 	struct run run;
+	int ret;
 
 	if (!slice)
 		return -1;
 	run = run_at(q, slice, offset, length);
-	*plan = (struct write_plan){ .storage = q->data };
+	*plan = (struct write_plan){ .storage = q->data, .cipher = q->cipher };
 	if (is_own(q, entry_load(q, slice->data, run.first)))
-		return plan_own(q, &run, offset, length, plan, err);
-	return plan_new(q, &run, offset, length, plan, err);
+		ret = plan_own(q, &run, offset, length, plan, err);
+	else
+		ret = plan_new(q, &run, offset, length, plan, err);
+	plan->cipher_offset =
+		qcow2_cipher_offset(q, plan->start, plan->host_offset);
+	return ret;
 }
 
 int qcow2_prepare_write(struct image *image, uint64_t offset, uint64_t length,
@@ -279,6 +284,9 @@ static int prepare_compressed(struct qcow2 *q, uint64_t offset,
 		return fail(err, GILD_ERR_UNSUPPORTED, 0,
 			    "an image with a data file has no compressed "
 			    "clusters");
+	if (q->header.crypt_method)
+		return fail(err, GILD_ERR_UNSUPPORTED, 0,
+			    "an encrypted image gets no compressed clusters");
 	if (!begin(q, offset, err))
 		return -1;
 	return qcow2_alloc_packed(q, stored_length, &plan->host_offset, err);

@@ -179,8 +179,11 @@ int qcow2_discard(struct image *image, uint64_t offset, uint64_t length,
 	};
 	int ret;
 
+	/* Zeros that are decrypted would be anything. */
 	if (q->raw_data)
-		return storage_discard(q->data, offset, length, err);
+		return q->cipher ? 0 :
+				   storage_discard(q->data, offset, length,
+						   err);
 	if (q->header.version < 3 && reads_backing(q))
 		return 0;
 	ret = change_all(q, &wish, err);
