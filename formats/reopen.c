@@ -2,7 +2,6 @@
 /* Changing what an open image is: its size, or a layer's right to be written. */
 #include "formats/image.h"
 #include "storage/lock.h"
-#include "util/bytes.h"
 
 int image_resize(struct image *image, uint64_t size, struct gild_error *err)
 {
@@ -22,9 +21,8 @@ int image_resize(struct image *image, uint64_t size, struct gild_error *err)
 	if (image->ops->resize(image, size, err) < 0)
 		return error_prefix(err, "%s: ", image->path);
 	/* What was beyond the end was nobody's, whatever a backing file holds
-	 * there, or what is left in the last cluster. */
-	if (size > old && image->cluster_size && !image->backing_name)
-		size = min_u64(size, round_up(old, image->cluster_size));
+	 * there, or what is left in the last cluster, or behind it of a disk
+	 * that once was larger. */
 	if (size <= old || !image->cluster_size)
 		return 0;
 	return image_zero(image, old, size - old, GILD_ZERO_UNMAP, err);
