@@ -10,8 +10,8 @@
  *   delete  - | header | count the snapshot's once less
  *
  * What comes before the header leaves leaks if it is the last thing that
- * happens. While counts go down after it the dirty bit is set (version 3), so
- * that whoever opens the image next puts them right.
+ * happens. While counts go down after it, or flags contradict counts, the dirty
+ * bit is set (version 3), so that whoever opens the image next puts them right.
  */
 #include "formats/qcow2/snapshot.h"
 
@@ -84,13 +84,24 @@ static int share_active(struct qcow2 *q, uint64_t *l1_offset,
 	return qcow2_tree_copy_l1(q, q->l1.entries, q->l1.count, l1_offset, err);
 }
 
+/* Counts of two and the flags of one are about to contradict each other. */
+static int mark(struct qcow2 *q, struct gild_error *err)
+{
+	struct qcow2_header header = q->header;
+
+	qcow2_tree_mark(q, &header);
+	if (header.incompatible == q->header.incompatible)
+		return 0;
+	return qcow2_switch_header(q, &header, err);
+}
+
 static int create(struct qcow2 *q, struct qcow2_snapshots *snapshots,
 		  const struct gild_snapshot *wanted, struct gild_error *err)
 {
 	struct qcow2_snapshot snapshot;
 	struct qcow2_header header;
 
-	if (qcow2_begin_changes(q, err) < 0 ||
+	if (qcow2_begin_changes(q, err) < 0 || mark(q, err) < 0 ||
 	    describe(q, snapshots, wanted, &snapshot, err) < 0)
 		return -1;
 	if (share_active(q, &snapshot.l1_offset, err) < 0 ||
@@ -99,6 +110,9 @@ static int create(struct qcow2 *q, struct qcow2_snapshots *snapshots,
 		return -1;
 	}
 	header = q->header;
+	/* Lazy refcounts keep the mark until the image is closed. */
+	if (!q->marked_dirty)
+		header.incompatible &= ~(uint64_t)QCOW2_INCOMPAT_DIRTY;
 	return qcow2_snapshots_switch(q, &header, snapshots, err);
 }
 
