@@ -73,9 +73,25 @@ static const struct crash_setup setups[] = {
 	  .size = 11 * 16384,
 	  .below = 7 * 16384 + 512,
 	  .most = 24 },
+	{ .kind = { .name = "snapshot", .version = 3, .cluster_size = 512 },
+	  .size = 72 * 512 },
+	{ .kind = { .name = "snapshot, subclusters, backing",
+		    .version = 3,
+		    .cluster_size = 16384,
+		    .extended_l2 = true,
+		    .backing = "base" },
+	  .size = 11 * 16384,
+	  .below = 11 * 16384,
+	  .most = 24 },
+	{ .kind = { .name = "snapshot, lazy, 64 bits",
+		    .version = 3,
+		    .cluster_size = 512,
+		    .refcount_bits = 64,
+		    .lazy_refcounts = true },
+	  .size = 72 * 512 },
 };
 
-/* --- what is done ------------------------------------------------------------ */
+/* --- what is done -------------------------------------------------------- */
 
 /* Clusters 0, 1: data; 2: zero with a place; 3: zero; 4 to 6: compressed,
  * packed; 7: data that does not compress; from 8 on nothing. */
@@ -92,7 +108,22 @@ static unsigned start_ops(uint64_t u, struct op *ops)
 	return ARRAY_LENGTH(start);
 }
 
-static unsigned all_ops(uint64_t u, uint64_t size, struct op *ops)
+/* Of what is there a part belongs to a snapshot, a part to both, a part only to
+ * the disk. */
+static unsigned snapshot_ops(uint64_t u, struct op *ops, unsigned count)
+{
+	const struct op more[] = {
+		{ OP_SNAPSHOT, 0, 0, 0 },
+		{ OP_WRITE, u, u, 50 },
+		{ OP_COMPRESS, 5 * u, u, 52 },
+		{ OP_WRITE, 8 * u, u, 54 },
+	};
+
+	memcpy(ops + count, more, sizeof(more));
+	return count + ARRAY_LENGTH(more);
+}
+
+static unsigned all_ops(uint64_t u, uint64_t size, bool shares, struct op *ops)
 {
 	const struct op all[] = {
 		{ OP_FLUSH, 0, 0, 0 },
@@ -120,13 +151,20 @@ static unsigned all_ops(uint64_t u, uint64_t size, struct op *ops)
 		{ OP_DISCARD, 4 * u, 2 * u, 0 },
 		{ OP_DISCARD, 0, 10 * u, 0 },
 		{ OP_RESIZE, 0, size + 80 * u, 0 },
+		{ OP_RESIZE, 0, 9 * u + 512, 0 },
+		/* not where reference counts have no room for it */
+		{ OP_SNAPSHOT, 0, 0, 0 },
+		{ OP_APPLY, 0, 0, 0 },
+		{ OP_DELETE, 0, 0, 0 },
+		{ OP_EMPTY, 0, 0, 0 },
 	};
+	unsigned count = ARRAY_LENGTH(all);
 
 	memcpy(ops, all, sizeof(all));
-	return ARRAY_LENGTH(all);
+	return shares ? count : count - 4;
 }
 
-/* --- sequences ------------------------------------------------------------------ */
+/* --- sequences ----------------------------------------------------------- */
 
 struct plan {
 	unsigned singles, pairs, triples; /* one in so many; 0: none */
@@ -137,28 +175,52 @@ static bool chosen(struct crash_base *base, unsigned one_in)
 	return one_in && random_next(&base->random) % one_in == 0;
 }
 
-/* The longer table of a larger disk takes no third size. */
-static bool resizes_twice(const struct op *ops, unsigned count)
+/* Does each operation lie within the disk as it is then, and is there ever only
+ * one snapshot, and at its time? */
+static bool makes_sense(const struct crash_base *base, const struct op *ops,
+			unsigned count)
 {
-	unsigned n = 0;
+	bool had_snapshot = base->model->saved != NULL;
+	bool has_snapshot = had_snapshot;
+	uint64_t size = base->setup->size, saved = base->model->saved_size;
 
-	for (unsigned i = 0; i < count; i++)
-		n += ops[i].kind == OP_RESIZE;
-	return n > 1;
+	for (unsigned i = 0; i < count; i++) {
+		if (ops[i].kind == OP_RESIZE && ops[i].length == size)
+			return false;
+		if (ops[i].kind == OP_RESIZE)
+			size = ops[i].length;
+		else if (ops[i].offset + ops[i].length > size)
+			return false;
+		if (ops[i].kind == OP_SNAPSHOT ? had_snapshot :
+		    ops[i].kind == OP_APPLY || ops[i].kind == OP_DELETE ?
+						 !has_snapshot :
+						 false)
+			return false;
+		if (ops[i].kind == OP_SNAPSHOT)
+			saved = size;
+		had_snapshot |= ops[i].kind == OP_SNAPSHOT;
+		has_snapshot |= ops[i].kind == OP_SNAPSHOT;
+		has_snapshot &= ops[i].kind != OP_DELETE;
+		if (ops[i].kind == OP_APPLY)
+			size = saved;
+	}
+	return true;
 }
 
 static void explore(struct crash_base *base, const struct op *ops,
 		    unsigned count, unsigned one_in)
 {
-	if (chosen(base, one_in) && !resizes_twice(ops, count))
+	if (chosen(base, one_in) && makes_sense(base, ops, count))
 		crash_explore(base, ops, count);
 }
 
 static void explore_all(struct crash_base *base, const struct plan *plan)
 {
 	uint64_t u = base->setup->kind.cluster_size;
+	bool shares = base->setup->kind.version == 3 &&
+		      base->setup->kind.refcount_bits != 1;
 	struct op all[40], ops[3];
-	unsigned n = all_ops(u, base->setup->size, all);
+	unsigned n = all_ops(u, base->setup->size, shares, all);
 
 	for (unsigned i = 0; i < n; i++) {
 		ops[0] = all[i];
@@ -174,7 +236,7 @@ static void explore_all(struct crash_base *base, const struct plan *plan)
 	}
 }
 
-/* --- the tests ------------------------------------------------------------------- */
+/* --- the tests ----------------------------------------------------------- */
 
 static void report(const struct crash_base *base)
 {
@@ -206,6 +268,8 @@ ParameterizedTest(unsigned *number, crash, short_sequences,
 	unsigned count = start_ops(setup.kind.cluster_size, ops);
 
 	setup.oracle = test_level() == LEVEL_FAST ? 0 : 1000;
+	if (!strncmp(setup.kind.name, "snapshot", 8))
+		count = snapshot_ops(setup.kind.cluster_size, ops, count);
 	base = crash_base_new(&setup, ops, count);
 	explore_all(base, &plans[test_level()]);
 	report(base);

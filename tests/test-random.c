@@ -139,7 +139,7 @@ static void shell(struct run *run, const char *format, ...)
 		     command);
 }
 
-/* --- setting up -------------------------------------------------------------- */
+/* --- setting up ---------------------------------------------------------- */
 
 static uint64_t below_size(const struct row *row)
 {
@@ -233,7 +233,7 @@ static void close_image(struct run *run)
 	run->image = NULL;
 }
 
-/* --- operations --------------------------------------------------------------- */
+/* --- operations ---------------------------------------------------------- */
 
 static uint64_t pick(struct run *run, uint64_t below)
 {
@@ -350,7 +350,7 @@ static void one_step(struct run *run)
 	}
 }
 
-/* --- judging ------------------------------------------------------------------ */
+/* --- judging ------------------------------------------------------------- */
 
 static void check_ourselves(struct run *run)
 {

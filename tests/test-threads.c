@@ -69,7 +69,7 @@ struct worker {
 	pthread_t thread;
 };
 
-/* --- setting up ------------------------------------------------------------- */
+/* --- setting up ---------------------------------------------------------- */
 
 static void create(const struct row *row)
 {
@@ -115,7 +115,7 @@ static struct image *open_disk(const struct row *row)
 	return (struct image *)image;
 }
 
-/* --- one worker ----------------------------------------------------------------- */
+/* --- one worker ---------------------------------------------------------- */
 
 /* Threads do not use assertions, which are their process's. */
 static void give_up(const struct worker *worker, const char *what,
@@ -210,7 +210,7 @@ static void *work(void *arg)
 	return NULL;
 }
 
-/* --- beside them -------------------------------------------------------------------- */
+/* --- beside them --------------------------------------------------------- */
 
 static void *flush_often(void *arg)
 {
@@ -278,7 +278,7 @@ static void run_all(struct shared *shared, struct worker *workers)
 		pthread_join(workers[i].thread, NULL);
 }
 
-/* --- judging -------------------------------------------------------------------------- */
+/* --- judging ------------------------------------------------------------- */
 
 static void judge(struct shared *shared, struct worker *workers)
 {

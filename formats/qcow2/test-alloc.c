@@ -216,7 +216,7 @@ Test(qcow2_alloc, metadata_that_is_not_counted_is_not_overwritten)
 	image_free(&q->image);
 }
 
-/* --- compressed clusters ------------------------------------------------------ */
+/* --- compressed clusters ------------------------------------------------- */
 
 static uint64_t pack(struct qcow2 *q, uint32_t length)
 {

@@ -160,7 +160,7 @@ Test(qcow2_cache, failed_write_keeps_the_change)
 	image_free(&q->image);
 }
 
-/* --- more changes than slices ------------------------------------------------ */
+/* --- more changes than slices -------------------------------------------- */
 
 /* 64 clusters to a slice of counts: this touches about 40 slices. */
 static void write_all(struct qcow2 *q, uint32_t seed)

@@ -58,7 +58,7 @@ Test(qcow2_refcount, has_the_layout_of_the_specification)
 	cr_assert_eq(block[15], 0x08);
 }
 
-/* --- in an image ----------------------------------------------------------- */
+/* --- in an image --------------------------------------------------------- */
 
 static const struct disk_kind narrow = {
 	.name = "4 bits", .version = 3, .cluster_size = 512, .refcount_bits = 4

@@ -43,7 +43,7 @@ struct exploration {
 	size_t seen_count, seen_room;
 };
 
-/* --- messages --------------------------------------------------------------- */
+/* --- messages ------------------------------------------------------------ */
 
 static void describe(const struct exploration *x, char *text, size_t room)
 {
@@ -82,7 +82,7 @@ static void keep_state(const unsigned char *content, uint64_t length)
 		cr_assert_fail("%s: %s", text_, why_);     \
 	} while (0)
 
-/* --- the start --------------------------------------------------------------- */
+/* --- the start ----------------------------------------------------------- */
 
 static struct image *open_base(struct crash_base *base, struct storage *storage,
 			       struct gild_error *err)
@@ -150,7 +150,7 @@ void crash_base_free(struct crash_base *base)
 	free(base);
 }
 
-/* --- the run ------------------------------------------------------------------ */
+/* --- the run ------------------------------------------------------------- */
 
 /* The index behind the last flush. */
 static size_t last_flush(struct storage *storage)
@@ -194,7 +194,7 @@ static void run_sequence(struct exploration *x, struct image *image)
 	x->intervals[x->interval_count - 1].model = model_dup(x->model);
 }
 
-/* --- judging ------------------------------------------------------------------- */
+/* --- judging ------------------------------------------------------------- */
 
 static void check_state(struct exploration *x, struct image *image,
 			const unsigned char *content, uint64_t length,
@@ -257,7 +257,7 @@ static void ask_oracle(struct exploration *x, const unsigned char *content,
 		       uint64_t size)
 {
 	const struct crash_base *base = x->base;
-	bool dirty = base->setup->kind.lazy_refcounts && content[79] & 1;
+	bool dirty = content[7] >= 3 && content[79] & 1;
 	int status;
 
 	save("state.qcow2", content, length);
@@ -276,6 +276,29 @@ static void ask_oracle(struct exploration *x, const unsigned char *content,
 	if (status)
 		blame(x, content, length, "qemu-img reads something else");
 	x->base->asked++;
+}
+
+/* The snapshot, if it is there by now, holds what it was taken of. */
+static void check_snapshot(struct exploration *x, const struct model *model,
+			   const unsigned char *content, uint64_t length)
+{
+	struct gild_error err = { 0 };
+	struct image *image;
+	unsigned char *disk;
+
+	if (!load_be32(content + 60))
+		return;
+	image = disk_open_snapshot(faulty_new(content, length, NULL), &err);
+	if (!image)
+		blame(x, content, length, "snapshot: %s", err.message);
+	if (x->base->setup->below)
+		disk_back(image, x->base->below, x->base->setup->below);
+	disk = malloc(image->size);
+	if (image_read(image, disk, image->size, 0, &err) < 0 ||
+	    !model_allows_saved(model, disk, image->size, &err))
+		blame(x, content, length, "snapshot: %s", err.message);
+	free(disk);
+	image_free(image);
 }
 
 static void judge(struct exploration *x, const struct model *model,
@@ -297,12 +320,15 @@ static void judge(struct exploration *x, const struct model *model,
 	x->base->states++;
 	if (setup->oracle && x->base->states % setup->oracle == 0)
 		ask_oracle(x, content, length, disk, image->size);
+	check_snapshot(x, model, content, length);
 	use_further(x, image, disk, content, length);
 	check_state(x, image, content, length, "after further writes");
+	content = faulty_content(storage, &length);
+	check_snapshot(x, model, content, length);
 	image_free(image);
 }
 
-/* --- states ----------------------------------------------------------------------- */
+/* --- states -------------------------------------------------------------- */
 
 static uint64_t hash(const unsigned char *content, uint64_t length)
 {

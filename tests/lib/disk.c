@@ -66,6 +66,18 @@ struct image *disk_try_open(struct storage *storage, unsigned flags,
 	return image_open_storage(storage, &options, err);
 }
 
+struct image *disk_open_snapshot(struct storage *storage,
+				 struct gild_error *err)
+{
+	struct gild_open_options options = {
+		.format = "qcow2",
+		.flags = GILD_OPEN_NO_BACKING,
+		.snapshot = "s",
+	};
+
+	return image_open_storage(storage, &options, err);
+}
+
 struct image *disk_open(struct storage *storage, unsigned flags)
 {
 	struct gild_error err = { 0 };

@@ -28,6 +28,9 @@ struct image *disk_open(struct storage *storage, unsigned flags);
 /* The same, NULL where it fails. */
 struct image *disk_try_open(struct storage *storage, unsigned flags,
 			    struct gild_error *err);
+/* Open the internal snapshot "s" for reading. */
+struct image *disk_open_snapshot(struct storage *storage,
+				 struct gild_error *err);
 
 /* Put content (copied) below an image as its raw backing file. */
 void disk_back(struct image *image, const void *content, uint64_t length);

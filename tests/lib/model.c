@@ -56,32 +56,59 @@ struct model *model_new(const void *content, uint64_t length, uint64_t size)
 	cr_assert_not_null(model);
 	add_sectors(model, div_round_up(size, SECTOR));
 	model->sizes[model->size_count++] = size;
+	model->below = malloc(length + 1);
+	model->below_length = length;
+	cr_assert_not_null(model->below);
+	memcpy(model->below, content, length);
 	for (uint64_t at = 0; at < length && at < size; at += n) {
 		n = min_u64(SECTOR, min_u64(length, size) - at);
 		memcpy(model->sectors[at / SECTOR].versions[0].bytes,
-		       (const char *)content + at, n);
+		       model->below + at, n);
 	}
 	return model;
+}
+
+static struct model_sector *dup_sectors(const struct model_sector *sectors,
+					uint64_t count)
+{
+	struct model_sector *dup = calloc(count + 1, sizeof(*dup));
+	size_t bytes;
+
+	cr_assert_not_null(dup);
+	for (uint64_t i = 0; i < count; i++) {
+		dup[i] = sectors[i];
+		bytes = sectors[i].count * sizeof(*sectors[i].versions);
+		dup[i].versions = malloc(bytes);
+		cr_assert_not_null(dup[i].versions);
+		memcpy(dup[i].versions, sectors[i].versions, bytes);
+	}
+	return dup;
+}
+
+static void free_sectors(struct model_sector *sectors, uint64_t count)
+{
+	for (uint64_t i = 0; sectors && i < count; i++)
+		free(sectors[i].versions);
+	free(sectors);
+}
+
+static uint64_t saved_count(const struct model *model)
+{
+	return div_round_up(model->saved_size, SECTOR);
 }
 
 struct model *model_dup(const struct model *model)
 {
 	struct model *dup = malloc(sizeof(*dup));
-	struct model_sector *sector;
-	size_t bytes;
 
 	cr_assert_not_null(dup);
 	*dup = *model;
-	dup->sectors = calloc(model->count + 1, sizeof(*dup->sectors));
-	cr_assert_not_null(dup->sectors);
-	for (uint64_t i = 0; i < model->count; i++) {
-		sector = &dup->sectors[i];
-		*sector = model->sectors[i];
-		bytes = sector->count * sizeof(*sector->versions);
-		sector->versions = malloc(bytes);
-		cr_assert_not_null(sector->versions);
-		memcpy(sector->versions, model->sectors[i].versions, bytes);
-	}
+	dup->sectors = dup_sectors(model->sectors, model->count);
+	dup->below = malloc(model->below_length + 1);
+	cr_assert_not_null(dup->below);
+	memcpy(dup->below, model->below, model->below_length);
+	if (model->saved)
+		dup->saved = dup_sectors(model->saved, saved_count(model));
 	return dup;
 }
 
@@ -89,9 +116,9 @@ void model_free(struct model *model)
 {
 	if (!model)
 		return;
-	for (uint64_t i = 0; i < model->count; i++)
-		free(model->sectors[i].versions);
-	free(model->sectors);
+	free_sectors(model->sectors, model->count);
+	free_sectors(model->saved, saved_count(model));
+	free(model->below);
 	free(model);
 }
 
@@ -149,28 +176,43 @@ static bool allows_size(const struct model *model, uint64_t size, bool crashed)
 	return false;
 }
 
-bool model_allows(const struct model *model, const unsigned char *disk,
-		  uint64_t size, bool crashed, struct gild_error *err)
+static bool sectors_allow(const struct model_sector *sectors,
+			  const unsigned char *disk, uint64_t size,
+			  bool crashed, struct gild_error *err)
 {
 	uint64_t n;
 
-	if (!allows_size(model, size, crashed)) {
-		fail(err, GILD_ERR_CORRUPT, 0, "the disk's size is %ju",
-		     (uintmax_t)size);
-		return false;
-	}
 	for (uint64_t at = 0; at < size; at += n) {
 		n = min_u64(SECTOR, size - at);
-		if (sector_allows(&model->sectors[at / SECTOR], disk + at, n,
-				  crashed))
+		if (sector_allows(&sectors[at / SECTOR], disk + at, n, crashed))
 			continue;
 		fail(err, GILD_ERR_CORRUPT, 0,
 		     "sector %ju reads %02x %02x %02x ..., none of %u versions",
 		     (uintmax_t)(at / SECTOR), disk[at], disk[at + 1],
-		     disk[at + 2], model->sectors[at / SECTOR].count);
+		     disk[at + 2], sectors[at / SECTOR].count);
 		return false;
 	}
 	return true;
+}
+
+bool model_allows(const struct model *model, const unsigned char *disk,
+		  uint64_t size, bool crashed, struct gild_error *err)
+{
+	if (allows_size(model, size, crashed))
+		return sectors_allow(model->sectors, disk, size, crashed, err);
+	fail(err, GILD_ERR_CORRUPT, 0, "the disk's size is %ju",
+	     (uintmax_t)size);
+	return false;
+}
+
+bool model_allows_saved(const struct model *model, const unsigned char *disk,
+			uint64_t size, struct gild_error *err)
+{
+	if (model->saved && model->saved_size == size)
+		return sectors_allow(model->saved, disk, size, false, err);
+	fail(err, GILD_ERR_CORRUPT, 0, "the snapshot's size is %ju",
+	     (uintmax_t)size);
+	return false;
 }
 
 void model_adopt(struct model *model, const unsigned char *disk)
@@ -187,7 +229,7 @@ void model_adopt(struct model *model, const unsigned char *disk)
 	}
 }
 
-/* --- operations ------------------------------------------------------------ */
+/* --- operations ---------------------------------------------------------- */
 
 void op_fill(unsigned char *buffer, uint64_t offset, uint64_t length,
 	     uint32_t seed)
@@ -233,8 +275,19 @@ int op_run(struct image *image, const struct op *op, struct gild_error *err)
 		return image_discard(image, op->offset, op->length, err);
 	case OP_FLUSH:
 		return image_flush(image, false, err);
+	case OP_RESIZE:
+		return image_resize(image, op->length, err);
+	case OP_SNAPSHOT:
+		return gild_snapshot_create((struct gild_image *)image, "s",
+					    err);
+	case OP_APPLY:
+		return gild_snapshot_apply((struct gild_image *)image, "s",
+					   err);
+	case OP_DELETE:
+		return gild_snapshot_delete((struct gild_image *)image, "s",
+					    err);
 	default:
-		return image->ops->resize(image, op->length, err);
+		return image->ops->empty(image, err);
 	}
 }
 
@@ -264,33 +317,107 @@ static void overlay(struct model_sector *sector, uint64_t at, uint64_t from,
 	}
 }
 
-void op_note(struct model *model, const struct op *op, bool failed)
+static void note_size(struct model *model, uint64_t size, bool failed)
+{
+	uint64_t old = model->sizes[model->size_count - 1];
+
+	cr_assert_lt(model->size_count, 14);
+	model->sizes[model->size_count++] = size;
+	if (failed)
+		model->sizes[model->size_count++] = old;
+}
+
+/* What is beyond either end is zeros, if it ever comes back. */
+static void note_resize(struct model *model, const struct op *op, bool failed)
+{
+	uint64_t old = model->sizes[model->size_count - 1];
+	struct op zero = { OP_ZERO, min_u64(old, op->length), 0, 0 };
+
+	add_sectors(model, div_round_up(op->length, SECTOR));
+	zero.length = max_u64(old, op->length) - zero.offset;
+	op_note(model, &zero, failed);
+	note_size(model, op->length, failed);
+}
+
+static void note_snapshot(struct model *model, bool failed)
+{
+	uint64_t size = model->sizes[model->size_count - 1];
+
+	if (failed)
+		return;
+	free_sectors(model->saved, saved_count(model));
+	model->saved = dup_sectors(model->sectors, div_round_up(size, SECTOR));
+	model->saved_size = size;
+}
+
+/* The disk may read as that, and unless failed must. */
+static void become(struct model_sector *sector, const struct model_sector *that,
+		   bool failed)
+{
+	for (unsigned i = 0; i < sector->count && !failed; i++)
+		sector->versions[i].current = false;
+	for (unsigned i = 0; i < that->count; i++)
+		if (that->versions[i].current)
+			add_version(sector, that->versions[i].bytes, true);
+}
+
+static void note_apply(struct model *model, bool failed)
+{
+	for (uint64_t i = 0; i < saved_count(model); i++)
+		become(&model->sectors[i], &model->saved[i], failed);
+	note_size(model, model->saved_size, failed);
+}
+
+static void note_empty(struct model *model, bool failed)
+{
+	uint64_t size = model->sizes[model->size_count - 1];
+	struct model *empty =
+		model_new(model->below, model->below_length, size);
+
+	for (uint64_t i = 0; i < empty->count; i++)
+		become(&model->sectors[i], &empty->sectors[i], failed);
+	model_free(empty);
+}
+
+static void note_bytes(struct model *model, const struct op *op, bool failed)
 {
 	bool keep = failed || op->kind == OP_DISCARD;
 	uint64_t end = op->offset + op->length, at;
-	uint64_t old = model->sizes[model->size_count - 1];
 
-	if (op->kind == OP_FLUSH)
-		return;
-	if (op->kind == OP_RESIZE) {
-		add_sectors(model, div_round_up(op->length, SECTOR));
-		cr_assert_lt(model->size_count, 14);
-		model->sizes[model->size_count++] = op->length;
-		if (failed)
-			model->sizes[model->size_count++] = old;
-		return;
-	}
 	for (at = round_down(op->offset, SECTOR); at < end; at += SECTOR)
 		overlay(&model->sectors[at / SECTOR], at,
 			max_u64(at, op->offset), min_u64(at + SECTOR, end), op,
 			keep);
 }
 
+void op_note(struct model *model, const struct op *op, bool failed)
+{
+	switch (op->kind) {
+	case OP_FLUSH:
+	case OP_DELETE:
+		break;
+	case OP_RESIZE:
+		note_resize(model, op, failed);
+		break;
+	case OP_SNAPSHOT:
+		note_snapshot(model, failed);
+		break;
+	case OP_APPLY:
+		note_apply(model, failed);
+		break;
+	case OP_EMPTY:
+		note_empty(model, failed);
+		break;
+	default:
+		note_bytes(model, op, failed);
+	}
+}
+
 const char *op_text(const struct op *op)
 {
 	static const char *const names[OP_KINDS] = {
-		"write",   "compress", "zero",	 "unmap",
-		"discard", "flush",    "resize",
+		"write",  "compress", "zero",  "unmap",	 "discard", "flush",
+		"resize", "snapshot", "apply", "delete", "empty",
 	};
 	static char text[100];
 

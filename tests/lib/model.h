@@ -37,9 +37,15 @@ struct model {
 	uint64_t count;	     /* of sectors, of the largest size */
 	uint64_t sizes[16];  /* of the disk, since the last flush */
 	unsigned size_count; /* the last one is the current one */
+	/* What is below the disk, for when it is emptied. */
+	unsigned char *below;
+	uint64_t below_length;
+	/* What the one internal snapshot holds. */
+	struct model_sector *saved;
+	uint64_t saved_size;
 };
 
-/* A disk that reads as content (length bytes), then zeros up to size. */
+/* An empty disk over content (length bytes); then zeros up to size. */
 struct model *model_new(const void *content, uint64_t length, uint64_t size);
 struct model *model_dup(const struct model *model);
 void model_free(struct model *model);
@@ -51,10 +57,13 @@ void model_flushed(struct model *model);
  * Says what is not in err. */
 bool model_allows(const struct model *model, const unsigned char *disk,
 		  uint64_t size, bool crashed, struct gild_error *err);
+/* The same for the snapshot. */
+bool model_allows_saved(const struct model *model, const unsigned char *disk,
+			uint64_t size, struct gild_error *err);
 /* What was read is what is there: of the current versions only those stay. */
 void model_adopt(struct model *model, const unsigned char *disk);
 
-/* --- operations ------------------------------------------------------------ */
+/* --- operations ---------------------------------------------------------- */
 
 enum op_kind {
 	OP_WRITE,
@@ -63,7 +72,11 @@ enum op_kind {
 	OP_ZERO_UNMAP,
 	OP_DISCARD,
 	OP_FLUSH,
-	OP_RESIZE, /* length: the new size */
+	OP_RESIZE,   /* length: the new size */
+	OP_SNAPSHOT, /* take the only one, ... */
+	OP_APPLY,
+	OP_DELETE,
+	OP_EMPTY,
 	OP_KINDS,
 };
 
