@@ -2,6 +2,7 @@
 /* Changing what an open image is: its size, or a layer's right to be written. */
 #include "formats/image.h"
 #include "storage/lock.h"
+#include "util/bytes.h"
 
 int image_resize(struct image *image, uint64_t size, struct gild_error *err)
 {
