@@ -3,7 +3,6 @@
 #include "formats/image.h"
 #include "storage/lock.h"
 #include "util/bytes.h"
-#include "util/bytes.h"
 
 int image_resize(struct image *image, uint64_t size, struct gild_error *err)
 {
