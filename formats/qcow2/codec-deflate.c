@@ -40,7 +40,7 @@ void qcow2_deflate_free(struct deflate_state *state)
 {
 	if (!state)
 		return;
-	free(state->fast);
+	qcow2_place_free(state->fast, sizeof(*state->fast));
 	free(state->fast_buffer);
 	if (state->level)
 		deflateEnd(&state->best);
@@ -55,7 +55,7 @@ void qcow2_deflate_free(struct deflate_state *state)
 static int fast_set_up(struct deflate_state *state)
 {
 	if (!state->fast)
-		state->fast = malloc(sizeof(*state->fast));
+		state->fast = qcow2_place_new(sizeof(*state->fast));
 	if (!state->fast_buffer)
 		state->fast_buffer = malloc(ISAL_DEF_LVL1_DEFAULT);
 	return state->fast && state->fast_buffer ? 0 : -1;

@@ -26,6 +26,10 @@ int qcow2_deflate_decompress(struct codec_thread *thread, const void *stored,
 			     struct gild_error *err);
 void qcow2_deflate_free(struct deflate_state *state);
 
+/* codec-place.c: zeroed memory for a compressor of ISA-L. NULL: out of memory. */
+void *qcow2_place_new(size_t size);
+void qcow2_place_free(void *place, size_t size);
+
 /* codec-zstd.c */
 long qcow2_zstd_compress(struct codec_thread *thread, int level,
 			 const void *source, size_t length, void *target,
