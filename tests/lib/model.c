@@ -56,6 +56,7 @@ struct model *model_new(const void *content, uint64_t length, uint64_t size)
 	cr_assert_not_null(model);
 	add_sectors(model, div_round_up(size, SECTOR));
 	model->sizes[model->size_count++] = size;
+	model->size_choice = 1;
 	model->below = malloc(length + 1);
 	model->below_length = length;
 	cr_assert_not_null(model->below);
@@ -137,8 +138,10 @@ void model_flushed(struct model *model)
 {
 	for (uint64_t i = 0; i < model->count; i++)
 		keep_current(&model->sectors[i]);
-	model->sizes[0] = model->sizes[model->size_count - 1];
-	model->size_count = 1;
+	memmove(model->sizes,
+		model->sizes + model->size_count - model->size_choice,
+		model->size_choice * sizeof(model->sizes[0]));
+	model->size_count = model->size_choice;
 }
 
 static bool is_mixture(const struct model_sector *sector,
@@ -169,7 +172,7 @@ static bool sector_allows(const struct model_sector *sector,
 
 static bool allows_size(const struct model *model, uint64_t size, bool crashed)
 {
-	for (unsigned i = crashed ? 0 : model->size_count - 1;
+	for (unsigned i = crashed ? 0 : model->size_count - model->size_choice;
 	     i < model->size_count; i++)
 		if (model->sizes[i] == size)
 			return true;
@@ -323,8 +326,11 @@ static void note_size(struct model *model, uint64_t size, bool failed)
 
 	cr_assert_lt(model->size_count, 14);
 	model->sizes[model->size_count++] = size;
-	if (failed)
-		model->sizes[model->size_count++] = old;
+	model->size_choice = 1;
+	if (!failed)
+		return;
+	model->sizes[model->size_count++] = old;
+	model->size_choice = 2;
 }
 
 /* What is beyond either end is zeros, if it ever comes back. */

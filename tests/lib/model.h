@@ -34,9 +34,10 @@ struct model_sector {
 
 struct model {
 	struct model_sector *sectors;
-	uint64_t count;	     /* of sectors, of the largest size */
-	uint64_t sizes[16];  /* of the disk, since the last flush */
-	unsigned size_count; /* the last one is the current one */
+	uint64_t count;	    /* of sectors, of the largest size */
+	uint64_t sizes[16]; /* of the disk, since the last flush */
+	unsigned size_count;
+	unsigned size_choice; /* so many of the last ones may be current */
 	/* What is below the disk, for when it is emptied. */
 	unsigned char *below;
 	uint64_t below_length;
