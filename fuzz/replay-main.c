@@ -3,11 +3,13 @@
  * Gives files to a fuzz target, one after the other, without libFuzzer: the
  * corpus as a test, built with gcc and any sanitizer.
  *
- *     replay FILE...
+ *     replay FILE|FOLDER...
  */
+#include <ftw.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "fuzz/fuzz.h"
 
@@ -29,24 +31,35 @@ static unsigned char *read_file(const char *path, size_t *size)
 	return NULL;
 }
 
-int main(int argc, char **argv)
+static unsigned replayed;
+
+/* Called for each file below the folders that were named. */
+static int replay(const char *path, const struct stat *st, int type,
+		  struct FTW *ftw)
 {
 	unsigned char *bytes;
 	size_t size;
 
-	if (argc < 2) {
-		fprintf(stderr, "replay: no files\n");
-		return 2;
+	(void)st;
+	(void)ftw;
+	if (type == FTW_D)
+		return 0;
+	bytes = read_file(path, &size);
+	if (!bytes) {
+		fprintf(stderr, "replay: cannot read %s\n", path);
+		return -1;
 	}
-	for (int i = 1; i < argc; i++) {
-		bytes = read_file(argv[i], &size);
-		if (!bytes) {
-			fprintf(stderr, "replay: cannot read %s\n", argv[i]);
-			return 2;
-		}
-		LLVMFuzzerTestOneInput(bytes, size);
-		free(bytes);
-	}
-	printf("%d inputs\n", argc - 1);
+	LLVMFuzzerTestOneInput(bytes, size);
+	free(bytes);
+	replayed++;
 	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (nftw(argv[i], replay, 8, FTW_PHYS))
+			return 2;
+	printf("%u inputs\n", replayed);
+	return replayed ? 0 : 2;
 }
