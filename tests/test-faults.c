@@ -7,6 +7,9 @@
  * out of it with more than leaked clusters, lose what had been flushed, or lose
  * what was reported as written when the closing succeeded.
  * Memory that leaks on the way shows under the address sanitizer.
+ *
+ * The same with memory: the Nth allocation is refused. For that this program
+ * has a malloc of its own, where no sanitizer has.
  */
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
@@ -20,6 +23,12 @@
 #include "tests/lib/model.h"
 #include "util/bytes.h"
 #include "util/cleanup.h"
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define OWN_MALLOC 0
+#else
+#define OWN_MALLOC 1
+#endif
 
 #define U 512ULL
 #define ARRAY_LENGTH(a) (sizeof(a) / sizeof((a)[0]))
@@ -148,6 +157,78 @@ static const struct scenario scenarios[] = {
 		   { OP_WRITE, 100, 1800, 20 } } },
 };
 
+/* --- memory -------------------------------------------------------------- */
+
+/* One thread. While refuse is not 0 allocations are counted, and that one (if
+ * sticky, all from there on) fails. */
+static struct {
+	uint64_t refuse, allocations;
+	bool sticky;
+	int64_t held; /* pieces */
+} memory;
+
+#if OWN_MALLOC
+
+extern void *__libc_malloc(size_t size);
+extern void *__libc_calloc(size_t count, size_t size);
+extern void *__libc_realloc(void *old, size_t size);
+extern void *__libc_memalign(size_t alignment, size_t size);
+extern void __libc_free(void *memory);
+
+static bool is_refused(void)
+{
+	if (!memory.refuse)
+		return false;
+	memory.allocations++;
+	return memory.sticky ? memory.allocations >= memory.refuse :
+			       memory.allocations == memory.refuse;
+}
+
+static void *hold(void *piece)
+{
+	memory.held += piece != NULL;
+	return piece;
+}
+
+#define OVERRIDES __attribute__((visibility("default")))
+
+OVERRIDES void *malloc(size_t size)
+{
+	return is_refused() ? NULL : hold(__libc_malloc(size));
+}
+
+OVERRIDES void *calloc(size_t count, size_t size)
+{
+	return is_refused() ? NULL : hold(__libc_calloc(count, size));
+}
+
+OVERRIDES void *realloc(void *old, size_t size)
+{
+	void *piece = is_refused() ? NULL : __libc_realloc(old, size);
+
+	memory.held += piece && !old;
+	return piece;
+}
+
+OVERRIDES int posix_memalign(void **piece, size_t alignment, size_t size)
+{
+	*piece = is_refused() ? NULL : hold(__libc_memalign(alignment, size));
+	return *piece ? 0 : ENOMEM;
+}
+
+OVERRIDES void *aligned_alloc(size_t alignment, size_t size)
+{
+	return is_refused() ? NULL : hold(__libc_memalign(alignment, size));
+}
+
+OVERRIDES void free(void *piece)
+{
+	memory.held -= piece != NULL;
+	__libc_free(piece);
+}
+
+#endif
+
 /* --- one run ------------------------------------------------------------- */
 
 struct run {
@@ -155,6 +236,7 @@ struct run {
 	struct faulty_plan plan;
 	const unsigned char *below;
 	struct model *model;
+	bool memory;	   /* the plan's nth allocation fails, and no call */
 	char trouble[700]; /* the last error, for messages */
 };
 
@@ -184,15 +266,21 @@ static bool is_op(const struct op *op)
 	return op->length || op->kind == OP_FLUSH || op->kind > OP_RESIZE;
 }
 
+static void set_up(struct run *run, struct image *image)
+{
+	if (run->scenario->below)
+		disk_back(image, run->below, run->scenario->below);
+	if (run->scenario->tiny_caches)
+		disk_tiny_caches(image);
+}
+
 static struct image *open_run(struct run *run, struct storage *storage,
 			      struct gild_error *err)
 {
 	struct image *image = disk_try_open(storage, GILD_OPEN_WRITE, err);
 
-	if (image && run->scenario->below)
-		disk_back(image, run->below, run->scenario->below);
-	if (image && run->scenario->tiny_caches)
-		disk_tiny_caches(image);
+	if (image)
+		set_up(run, image);
 	return image;
 }
 
@@ -216,7 +304,9 @@ static void run_ops(struct run *run, struct image *image)
 			continue;
 		if (op.kind == OP_APPLY && !run->model->saved)
 			continue;
+		memory.refuse = run->memory ? run->plan.nth : 0;
 		failed = op_run(image, &op, &err) < 0;
+		memory.refuse = 0;
 		if (failed)
 			snprintf(run->trouble, sizeof(run->trouble), "%s",
 				 err.message);
@@ -246,6 +336,20 @@ static void judge(struct run *run, struct storage *copy, bool closed)
 	image_free(image);
 }
 
+static void start_counting(struct run *run, struct storage *storage)
+{
+	if (!run->memory)
+		faulty_set_plan(storage, &run->plan);
+	memory.allocations = 0;
+	memory.sticky = run->plan.sticky;
+}
+
+static uint64_t calls_made(struct run *run, struct storage *storage)
+{
+	return run->memory ? memory.allocations :
+			     faulty_calls(storage, run->plan.ops);
+}
+
 /* Returns false when there was nothing left to fail. */
 static bool run_once(struct run *run, struct storage *base,
 		     const struct model *model)
@@ -258,17 +362,21 @@ static bool run_once(struct run *run, struct storage *base,
 
 	run->model = model_dup(model);
 	run->trouble[0] = 0;
-	/* A failing opening frees the storage: count on a second one. */
-	faulty_set_plan(storage, &run->plan);
-	image = open_run(run, storage, &err);
+	start_counting(run, storage);
+	memory.refuse = run->memory ? run->plan.nth : 0;
+	image = disk_try_open(storage, GILD_OPEN_WRITE, &err);
+	memory.refuse = 0;
 	if (!image) {
 		judge(run, disk_copy(base), true);
 		model_free(run->model);
 		return true;
 	}
+	set_up(run, image);
 	run_ops(run, image);
+	memory.refuse = run->memory ? run->plan.nth : 0;
 	closed = image_flush(image, true, &err) == 0;
-	calls = faulty_calls(storage, run->plan.ops);
+	memory.refuse = 0;
+	calls = calls_made(run, storage);
 	copy = disk_copy(storage);
 	image_free(image);
 	judge(run, copy, closed);
@@ -313,11 +421,44 @@ static uint64_t run_plans(struct run *run, struct storage *base,
 
 static unsigned numbers[ARRAY_LENGTH(scenarios)];
 
-ParameterizedTestParameters(faults, every_call_of_a_sequence)
+static struct criterion_test_params all_scenarios(void)
 {
 	for (unsigned i = 0; i < ARRAY_LENGTH(scenarios); i++)
 		numbers[i] = i;
 	return cr_make_param_array(unsigned, numbers, ARRAY_LENGTH(scenarios));
+}
+
+static void run_all_plans(unsigned number, const struct faulty_plan *plans,
+			  size_t count, bool of_memory)
+{
+	struct run run = { .scenario = &scenarios[number],
+			   .memory = of_memory };
+	unsigned char *below = malloc(run.scenario->below + 1);
+	/* Where there are very many calls, not each of them. */
+	uint64_t step = run.scenario->clusters < 1000 ? 1 : 7, runs = 0;
+	struct storage *base;
+	struct model *model;
+
+	if (step > 1 && test_level() == LEVEL_FAST)
+		step = 97;
+	op_fill(below, 0, run.scenario->below, 900);
+	run.below = below;
+	base = make_base(&run, &model);
+	for (size_t i = 0; i < count; i++) {
+		run.plan = plans[i];
+		runs += run_plans(&run, base, model, step);
+	}
+	fprintf(stderr, "%-24s %6ju runs%s\n", run.scenario->kind.name,
+		(uintmax_t)runs, of_memory ? " without memory" : "");
+	cr_assert_gt(runs, 15);
+	storage_close(base);
+	model_free(model);
+	free(below);
+}
+
+ParameterizedTestParameters(faults, every_call_of_a_sequence)
+{
+	return all_scenarios();
 }
 
 ParameterizedTest(unsigned *number, faults, every_call_of_a_sequence,
@@ -342,28 +483,28 @@ ParameterizedTest(unsigned *number, faults, every_call_of_a_sequence,
 		  .sys_errno = EIO,
 		  .sticky = true },
 	};
-	struct run run = { .scenario = &scenarios[*number] };
-	unsigned char *below = malloc(run.scenario->below + 1);
-	/* Where there are very many calls, not each of them. */
-	uint64_t step = run.scenario->clusters < 1000 ? 1 : 7, runs = 0;
-	struct storage *base;
-	struct model *model;
 
-	if (step > 1 && test_level() == LEVEL_FAST)
-		step = 97;
-	op_fill(below, 0, run.scenario->below, 900);
-	run.below = below;
-	base = make_base(&run, &model);
-	for (size_t i = 0; i < ARRAY_LENGTH(plans); i++) {
-		run.plan = plans[i];
-		runs += run_plans(&run, base, model, step);
-	}
-	fprintf(stderr, "%-24s %6ju runs\n", run.scenario->kind.name,
-		(uintmax_t)runs);
-	cr_assert_gt(runs, 15);
-	storage_close(base);
-	model_free(model);
-	free(below);
+	run_all_plans(*number, plans, ARRAY_LENGTH(plans), false);
+}
+
+ParameterizedTestParameters(faults, every_allocation_of_a_sequence)
+{
+	return all_scenarios();
+}
+
+ParameterizedTest(unsigned *number, faults, every_allocation_of_a_sequence,
+		  .timeout = 900)
+{
+	static const struct faulty_plan plans[] = { { .sticky = false },
+						    { .sticky = true } };
+	int64_t held = memory.held;
+
+	if (!OWN_MALLOC)
+		cr_skip_test("the sanitizer has its own malloc");
+	run_all_plans(*number, plans, ARRAY_LENGTH(plans), true);
+	/* Compressors are kept for the thread, stderr has its buffer. */
+	cr_assert_leq(memory.held - held, 8, "%jd pieces of memory leaked",
+		      (intmax_t)(memory.held - held));
 }
 
 /* --- making an image ----------------------------------------------------- */

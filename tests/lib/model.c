@@ -255,7 +255,8 @@ static int run_write(struct image *image, const struct op *op,
 {
 	AUTO_FREE unsigned char *bytes = malloc(op->length + 1);
 
-	cr_assert_not_null(bytes);
+	if (!bytes)
+		return fail_nomem(err);
 	op_fill(bytes, op->offset, op->length, op->seed);
 	if (op->kind == OP_WRITE)
 		return image_write(image, bytes, op->length, op->offset, err);
