@@ -305,7 +305,7 @@ check-long:
 	+@$(MAKE) D=asan tests-long
 	+@$(MAKE) D=ubsan tests
 	+@$(MAKE) D=tsan tests
-	+@$(MAKE) fuzz FUZZ_SECONDS=20
+	+@$(MAKE) fuzz FUZZ_SECONDS='=3000'
 	@$(run-tests) -l long -t 1800 $(call long-items,release) \
 		$(call long-items,asan) -l normal -t 900 \
 		$(foreach v,asan ubsan tsan,$(call unit-items,$(v)) \

@@ -25,13 +25,26 @@ static struct gild_image *open_storage(struct storage *storage, unsigned flags)
 	return (struct gild_image *)image_open_storage(storage, &options, NULL);
 }
 
-/* Is it sound, as far as the check can tell? */
-static bool check(struct gild_image *image, unsigned fix)
+static void count_flags(void *opaque, const char *line)
 {
-	struct gild_check_result result = { .report = NULL };
+	*(uint64_t *)opaque += strstr(line, "OFLAG_COPIED") != NULL;
+}
 
-	return gild_check(image, fix, &result, NULL, NULL) == 0 &&
-	       !result.corruptions && !result.check_errors;
+/* Is it sound, as far as the check can tell? A cluster that two places of the
+ * disk share stops being shared when one of them is written; that its other
+ * place lacks the "copied" flag then is harmless. */
+static bool check(struct gild_image *image, unsigned fix, bool allow_flags)
+{
+	uint64_t flags = 0;
+	struct gild_check_result result = {
+		.report = count_flags,
+		.opaque = &flags,
+	};
+
+	if (gild_check(image, fix, &result, NULL, NULL) ||
+	    result.check_errors)
+		return false;
+	return result.corruptions <= (allow_flags ? flags : 0);
 }
 
 /* A copy of the disk in memory behind an image, which goes. */
@@ -89,7 +102,7 @@ static void write_and_check(struct storage *storage)
 	}
 	after = take_over(image);
 	image = open_storage(after, GILD_OPEN_REPAIR);
-	if (image && !check(image, 0))
+	if (image && !check(image, 0, true))
 		__builtin_trap();
 	gild_close(image, NULL);
 }
@@ -104,14 +117,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	image = open_storage(faulty_new(data, size, NULL), GILD_OPEN_REPAIR);
 	if (!image)
 		return 0;
-	check(image, 0);
+	check(image, 0, false);
 	gild_close(image, NULL);
 	image = open_storage(faulty_new(data, size, NULL),
 			     GILD_OPEN_REPAIR | GILD_OPEN_WRITE);
 	if (!image)
 		return 0;
-	sound = check(image, GILD_CHECK_FIX_LEAKS | GILD_CHECK_FIX_ERRORS) &&
-		check(image, 0);
+	sound = check(image, GILD_CHECK_FIX_LEAKS | GILD_CHECK_FIX_ERRORS,
+		      false) &&
+		check(image, 0, false);
 	if (sound)
 		write_and_check(take_over(image));
 	else

@@ -173,6 +173,8 @@ static void merge_tables(struct check *c)
 {
 	size_t kept = 0;
 
+	if (!c->table_count)
+		return;
 	qsort(c->tables, c->table_count, sizeof(*c->tables), by_offset);
 	for (size_t i = 0; i < c->table_count; i++) {
 		if (kept && c->tables[kept - 1].offset == c->tables[i].offset)
