@@ -409,7 +409,8 @@ struct gild_convert_options {
 	unsigned workers;              /* -m; 0: by the machine */
 	enum gild_cache cache;         /* -t */
 	struct gild_policy policy;     /* for the target's backing file */
-	/* Called for each unreadable part with salvage; may be NULL. */
+	/* Called for each unreadable part with salvage, and for a target that
+	 * is weakly encrypted; may be NULL. */
 	void (*warn)(void *opaque, const char *message);
 	void *opaque;
 };

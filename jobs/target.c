@@ -141,6 +141,17 @@ static int open_existing(struct target *target, uint64_t size,
 	return 0;
 }
 
+static void warn_weak(const struct target *target,
+		      const struct gild_convert_options *options)
+{
+	const char *encryption = target->image->encryption;
+
+	if (options->warn && encryption && !strcmp(encryption, "aes"))
+		options->warn(options->opaque,
+			      "the target is encrypted in qcow2's old way "
+			      "(aes), which is weak");
+}
+
 int target_open(struct target *target, const struct source *source,
 		uint64_t size, const struct gild_convert_options *options,
 		struct gild_error *err)
@@ -154,6 +165,8 @@ int target_open(struct target *target, const struct source *source,
 				   make(target, source, size, options, err);
 	if (ret < 0)
 		target_abandon(target);
+	else
+		warn_weak(target, options);
 	return ret;
 }
 

@@ -54,6 +54,8 @@ enum option_kind {
 	OPTION_OUTPUT,	 /* bool: JSON wanted */
 	OPTION_LIST,	 /* struct option_list: -o, repeatable */
 	OPTION_PROGRESS, /* enum progress_mode; long with "=json" or alone */
+	OPTION_OBJECT,	 /* no field: --object, see secrets.c */
+	OPTION_SECRET,	 /* no field: --secret-file */
 };
 
 #define MAX_WORKERS 256
@@ -135,6 +137,10 @@ struct gild_image *open_image(const struct open_arguments *arguments,
 			      const char *path, unsigned flags,
 			      struct gild_error *err);
 
+/* A warning, where the options of a new image ask for qcow2's old way to
+ * encrypt. */
+void warn_old_encryption(const struct option_list *options);
+
 /* Close without hiding an error that is in *err already. */
 int close_image(struct gild_image *image, int status, struct gild_error *err);
 
@@ -143,6 +149,16 @@ int close_image(struct gild_image *image, int status, struct gild_error *err);
  * one that names it, as "-O". */
 const char *target_format(const char *path, const char *format,
 			  const char *option, struct gild_error *err);
+
+/* ------------------------------------------------------------ secrets.c -- */
+
+/* Take what an option gives; text is overwritten where it holds a secret. */
+int secrets_add_object(char *text, struct gild_error *err);
+int secrets_add_file(const char *path, struct gild_error *err);
+
+/* All that were given; they last until secrets_wipe. */
+void secrets_give(struct gild_policy *policy);
+void secrets_wipe(void);
 
 /* ------------------------------------------------------ rows they share -- */
 
@@ -160,13 +176,22 @@ const char *target_format(const char *path, const char *format,
 		0, NULL, NULL, OPTION_FLAG, 0, NULL \
 	}
 
+#define SECRET_ROWS                                                         \
+	{ 0, "secret-file", "FILE", OPTION_SECRET, 0,                       \
+	  "a passphrase of encrypted images" },                             \
+	{                                                                   \
+		0, "object", "DEFINITION", OPTION_OBJECT, 0,                    \
+			"the same as secret,id=ID,file=FILE (qemu-img's way)" \
+	}
+
 #define DOOR_ROWS(type, open)                                             \
 	STRING_ROW(0, "backing-format", "FMT", type, open.backing_format, \
 		   "format of backing files for which none is recorded"), \
 		STRING_ROW(0, "allow-backing", "DIR", type, open.below,   \
 			   "open backing files only below DIR"),          \
 		FLAG_ROW(0, "untrusted", type, open.untrusted,            \
-			 "open no file that the image names")
+			 "open no file that the image names"),            \
+		SECRET_ROWS
 
 #define SNAPSHOT_ROW(letter, type, open)                               \
 	STRING_ROW(letter, "snapshot", "SNAPSHOT", type, open.snapshot, \
@@ -178,7 +203,7 @@ const char *target_format(const char *path, const char *format,
 
 #define SOURCE_ROWS(type, open)                                  \
 	STRING_ROW('f', "format", "FMT", type, open.format,      \
-		   "raw or qcow2 (otherwise the name decides)"), \
+		   "raw, qcow2, luks (otherwise the name decides)"), \
 		DOOR_ROWS(type, open)
 
 #define OUTPUT_ROW(type, member)                                          \

@@ -211,7 +211,8 @@ static int work(const struct arguments *arguments,
 		const struct operands *operands, struct gild_error *err)
 {
 	struct gild_image *image;
-	unsigned fix, flags = GILD_OPEN_NO_BACKING | GILD_OPEN_REPAIR;
+	unsigned fix, flags = GILD_OPEN_NO_BACKING | GILD_OPEN_REPAIR |
+			      GILD_OPEN_LOCKED;
 
 	if (operands->count != 1)
 		return tool_misuse(err, "the name of one image is needed"), 1;

@@ -27,7 +27,7 @@ struct arguments {
 
 static const struct option_row rows[] = {
 	STRING_ROW('f', "format", "FMT", struct arguments, open.format,
-		   "of the first image: raw or qcow2"),
+		   "of the first image: raw, qcow2 or luks"),
 	STRING_ROW('F', "second-format", "FMT", struct arguments, second_format,
 		   "format of the second image"),
 	FLAG_ROW('s', "strict", struct arguments, strict,

@@ -33,7 +33,7 @@ struct arguments {
 
 static const struct option_row rows[] = {
 	STRING_ROW('O', "target-format", "FMT", struct arguments, format,
-		   "format of the target: raw (the default) or qcow2"),
+		   "format of the target: raw (default), qcow2, luks"),
 	LIST_ROW(struct arguments, options),
 	FLAG_ROW('c', "compress", struct arguments, compress,
 		 "compress the target (qcow2)"),

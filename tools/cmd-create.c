@@ -17,7 +17,7 @@ struct arguments {
 
 static const struct option_row rows[] = {
 	STRING_ROW('f', "format", "FMT", struct arguments, open.format,
-		   "format of the new image: raw (default) or qcow2"),
+		   "format of the new image: raw (default), qcow2, luks"),
 	STRING_ROW('b', "backing", "FILE", struct arguments, backing,
 		   "store only what differs from FILE"),
 	STRING_ROW('F', "backing-fmt", "FMT", struct arguments, backing_format,
@@ -40,6 +40,15 @@ struct shown {
 };
 
 static const struct shown shown_qcow2[] = {
+	{ "encryption", false },
+	{ "encrypt.format", false },
+	{ "encrypt.key-secret", false },
+	{ "encrypt.cipher-alg", false },
+	{ "encrypt.cipher-mode", false },
+	{ "encrypt.ivgen-alg", false },
+	{ "encrypt.ivgen-hash-alg", false },
+	{ "encrypt.hash-alg", false },
+	{ "encrypt.iter-time", false },
 	{ "cluster_size", true },
 	{ "extended_l2", true },
 	{ "preallocation", false },
@@ -59,6 +68,13 @@ static const struct shown shown_qcow2[] = {
 static const struct shown shown_others[] = {
 	{ "size", true },
 	{ "preallocation", false },
+	{ "key-secret", false },
+	{ "cipher-alg", false },
+	{ "cipher-mode", false },
+	{ "ivgen-alg", false },
+	{ "ivgen-hash-alg", false },
+	{ "hash-alg", false },
+	{ "iter-time", false },
 	{ NULL, false },
 };
 
@@ -252,6 +268,7 @@ static int create_image(struct arguments *arguments,
 	create.option_count = options->count;
 	if (gild_create(path, &create, err) < 0)
 		return 1;
+	warn_old_encryption(options);
 	if (!arguments->quiet && tell(path, &create, options, err) < 0)
 		return 1;
 	return 0;

@@ -54,7 +54,7 @@ static int probe_chain(const struct arguments *arguments, const char *path,
 	struct gild_image *image;
 
 	open.share = true;
-	image = open_image(&open, path, 0, err);
+	image = open_image(&open, path, GILD_OPEN_LOCKED, err);
 	if (!image)
 		return -1;
 	return gild_close(image, err);

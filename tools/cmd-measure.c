@@ -18,7 +18,7 @@ struct arguments {
 
 static const struct option_row rows[] = {
 	STRING_ROW('O', "target-format", "FMT", struct arguments, format,
-		   "format to measure: raw (the default) or qcow2"),
+		   "format to measure: raw (the default), qcow2, luks"),
 	LIST_ROW(struct arguments, options),
 	{ 0, "size", "SIZE", OPTION_SIZE, offsetof(struct arguments, size),
 	  "measure an empty disk of SIZE instead of a FILE" },
@@ -83,7 +83,8 @@ static int work(const struct arguments *arguments,
 					"is needed");
 	if (has_size)
 		return measure(arguments, NULL, err);
-	image = open_image(&arguments->open, operands->items[0], 0, err);
+	image = open_image(&arguments->open, operands->items[0],
+			   GILD_OPEN_LOCKED, err);
 	if (!image)
 		return -1;
 	return close_image(image, measure(arguments, image, err) < 0, err);

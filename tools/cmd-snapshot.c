@@ -67,7 +67,8 @@ static int work(const struct arguments *arguments,
 {
 	int changes =
 		!!arguments->create + !!arguments->apply + !!arguments->delete;
-	unsigned flags = changes ? GILD_OPEN_WRITE | GILD_OPEN_NO_BACKING :
+	unsigned flags = changes ? GILD_OPEN_WRITE | GILD_OPEN_NO_BACKING |
+					     GILD_OPEN_LOCKED :
 				   GILD_OPEN_INSPECT;
 	struct gild_image *image;
 

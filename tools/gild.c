@@ -85,7 +85,7 @@ static void print_help(void)
 {
 	printf("Usage: gild VERB [OPTION]... FILE...\n\n"
 	       "Make, clone, convert and look into virtual disk images "
-	       "(raw and qcow2).\n\nVerbs:\n");
+	       "(raw, qcow2, luks).\n\nVerbs:\n");
 	for (size_t i = 0; i < VERB_COUNT; i++)
 		printf("  %-9s %s\n", verbs[i]->name, verbs[i]->summary);
 	printf("\nOptions:\n"
@@ -184,6 +184,7 @@ int main(int argc, char **argv)
 	open_standard_fds();
 	prepare_signals();
 	status = run(argc, argv, &verb, &err);
+	secrets_wipe();
 	if (err.kind == GILD_ERR_NONE && finish_output(&err) < 0 && !status)
 		status = 1;
 	if (err.kind != GILD_ERR_NONE)

@@ -27,6 +27,7 @@ struct gild_policy open_policy(const struct open_arguments *arguments)
 
 	if (is_untrusted(arguments) && !arguments->below)
 		policy.follow = GILD_FOLLOW_NONE;
+	secrets_give(&policy);
 	return policy;
 }
 
@@ -42,6 +43,27 @@ static const char *snapshot_name(const char *text)
 	return text;
 }
 
+static void warn_weak(const char *name)
+{
+	char line[600];
+
+	snprintf(line, sizeof(line),
+		 "%s: encrypted in qcow2's old way (aes), which is weak: "
+		 "encrypt.format=luks is not",
+		 name);
+	report_warning(line);
+}
+
+void warn_old_encryption(const struct option_list *options)
+{
+	const char *format = option_list_get(options, "encrypt.format");
+	const char *old = option_list_get(options, "encryption");
+
+	if ((format && !strcmp(format, "aes")) ||
+	    (old && strchr("yt", old[0])) || (old && !strcmp(old, "on")))
+		warn_weak("the new image");
+}
+
 struct gild_image *open_image(const struct open_arguments *arguments,
 			      const char *path, unsigned flags,
 			      struct gild_error *err)
@@ -54,7 +76,13 @@ struct gild_image *open_image(const struct open_arguments *arguments,
 		.snapshot = snapshot_name(arguments->snapshot),
 	};
 
-	return gild_open(path, &options, err);
+	struct gild_image *image = gild_open(path, &options, err);
+	const char *encryption = image ? gild_encryption(image) : NULL;
+
+	if (encryption && !strcmp(encryption, "aes") &&
+	    !(flags & GILD_OPEN_INSPECT))
+		warn_weak(path);
+	return image;
 }
 
 int close_image(struct gild_image *image, int status, struct gild_error *err)
@@ -79,13 +107,13 @@ const char *target_format(const char *path, const char *format,
 {
 	if (format)
 		return format;
-	if (!ends_with(path, ".qcow2"))
+	if (!ends_with(path, ".qcow2") && !ends_with(path, ".luks"))
 		return "raw";
 	tool_fail(err,
 		  "%s: the format was not named, and the default (raw) "
 		  "contradicts the name",
 		  path);
-	tool_hint(err, "add %s qcow2, or %s raw if that is meant", option,
-		  option);
+	tool_hint(err, "add %s %s, or %s raw if that is meant", option,
+		  strrchr(path, '.') + 1, option);
 	return NULL;
 }

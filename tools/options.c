@@ -185,6 +185,10 @@ static int set_field(const struct option_row *row, void *fields,
 		return option_list_add(field, optarg, err);
 	case OPTION_PROGRESS:
 		return set_progress(field, err);
+	case OPTION_OBJECT:
+		return secrets_add_object(optarg, err);
+	case OPTION_SECRET:
+		return secrets_add_file(optarg, err);
 	}
 	return 0;
 }

@@ -128,7 +128,7 @@ struct luks_options {
 /* Rows of a table of options. */
 #define LUKS_OPTION_ROWS(prefix)                                         \
 	{ prefix "cipher-alg", "string", "aes-256",                      \
-	  "cipher: aes-128, aes-192 or aes-256" },                       \
+	  "cipher: aes-128 or aes-256" },                                \
 		{ prefix "cipher-mode", "string", "xts", "xts or cbc" }, \
 		{ prefix "hash-alg", "string", "sha256",                 \
 		  "hash that makes keys from passphrases" },             \

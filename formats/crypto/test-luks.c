@@ -95,7 +95,7 @@ struct choice {
 static struct choice choices[] = {
 	{ "aes-128", "xts", "plain64", "sha1", 32 },
 	{ "aes-256", "cbc", "essiv", "sha512", 32 },
-	{ "aes-192", "cbc", "plain", "ripemd160", 24 },
+	{ "aes-256", "xts", "plain", "ripemd160", 64 },
 	{ "aes-128", "cbc", "plain64", "sha256", 16 },
 };
 
