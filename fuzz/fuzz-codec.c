@@ -16,8 +16,8 @@ static void round_trip(uint8_t type, int level, const uint8_t *data,
 		       size_t size)
 {
 	static unsigned char packed[CLUSTER], back[CLUSTER];
-	long length = qcow2_compress(type, level, data, size, packed, size,
-				     NULL);
+	long length =
+		qcow2_compress(type, level, data, size, packed, size, NULL);
 
 	if (length <= 0)
 		return;
@@ -31,6 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static unsigned char target[CLUSTER];
 	uint8_t choice, type;
 
+	fuzz_accepted = false;
 	if (size < 2 || size > CLUSTER)
 		return 0;
 	choice = *data++;
@@ -39,7 +40,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (choice & 2)
 		round_trip(type, choice >> 2 & 7, data, size);
 	else
-		qcow2_decompress(type, data, size, target,
-				 choice & 4 ? CLUSTER : 512, NULL);
+		fuzz_accepted = qcow2_decompress(type, data, size, target,
+						 choice & 4 ? CLUSTER : 512,
+						 NULL) == 0;
 	return 0;
 }

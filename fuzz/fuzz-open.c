@@ -1,83 +1,141 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Any bytes as a qcow2 image: opened, described, mapped and read, first for
- * reading, then each internal snapshot by the id that the image gives it.
- * Nothing may crash, hang, or use more memory than the caps allow.
+ * Any bytes as a qcow2 image: opened, described, mapped and read, and so each
+ * internal snapshot by the id that the image gives it; then opened for writing,
+ * written, zeroed, discarded, compressed, flushed. An image that was sound must
+ * be sound afterwards. Nothing may crash, hang, or use more memory than the
+ * caps allow.
  */
-#include <string.h>
+#include <stdlib.h>
 
-#include "formats/image.h"
 #include "fuzz/fuzz.h"
-#include "storage/faulty.h"
+#include "fuzz/memory.h"
+#include "util/bytes.h"
 
-#define MAX_EXTENTS 512
-#define READ_SIZE 5000
+enum {
+	MAX_EXTENTS = 300,
+	READ_SIZE = 5000,
+	CHANGES = 10
+};
 
-static struct gild_image *open_bytes(const uint8_t *data, size_t size,
-				     const char *snapshot)
-{
-	struct gild_open_options options = {
-		.format = "qcow2",
-		.flags = GILD_OPEN_NO_BACKING,
-		.snapshot = snapshot,
-	};
-	struct storage *storage = faulty_new(data, size, NULL);
+/* --- reading ------------------------------------------------------------- */
 
-	if (!storage)
-		return NULL;
-	return (struct gild_image *)image_open_storage(storage, &options, NULL);
-}
-
-static void read_some(struct gild_image *image, uint64_t offset)
+static void read_some(struct image *image, uint64_t offset)
 {
 	unsigned char buffer[READ_SIZE];
-	uint64_t rest = gild_size(image) - offset;
 
-	gild_read(image, buffer, rest < READ_SIZE ? rest : READ_SIZE, offset,
-		  NULL);
+	image_read(image, buffer, min_u64(image->size - offset, READ_SIZE),
+		   offset, NULL);
 }
 
-static void walk(struct gild_image *image)
+static void walk(struct image *image, uint64_t at)
 {
-	uint64_t at = 0, size = gild_size(image);
 	struct gild_extent extent;
 
-	for (int i = 0; i < MAX_EXTENTS && at < size; i++) {
-		if (gild_map(image, at, size - at, &extent, NULL) < 0) {
-			read_some(image, at);
-			return;
-		}
-		if (!extent.length || extent.length > size - at)
-			__builtin_trap();
+	for (int i = 0; i < MAX_EXTENTS && at < image->size; i++) {
 		read_some(image, at);
+		if (gild_map((struct gild_image *)image, at, image->size - at,
+			     &extent, NULL) < 0) {
+			/* What is behind a broken cluster is there all the
+			 * same. */
+			at = round_down(at, image->cluster_size) +
+			     image->cluster_size;
+			continue;
+		}
+		if (!extent.length || extent.length > image->size - at)
+			__builtin_trap();
 		at += extent.length;
 	}
 }
 
-static void look(const uint8_t *data, size_t size, struct gild_image *image)
+static void look(const uint8_t *data, size_t size, struct image *image)
 {
-	struct gild_info *info = gild_info(image, NULL);
-	struct gild_image *snapshot;
+	struct gild_info *info = gild_info((struct gild_image *)image, NULL);
+	struct image *snapshot;
 
-	walk(image);
+	walk(image, 0);
+	walk(image, image->size - min_u64(image->size, 64 << 10));
 	for (size_t i = 0; info && i < info->snapshot_count && i < 4; i++) {
-		snapshot = open_bytes(data, size, info->snapshots[i].id);
+		snapshot = memory_open(memory_new(data, size), 0,
+				       info->snapshots[i].id);
 		if (snapshot)
-			walk(snapshot);
-		gild_close(snapshot, NULL);
+			walk(snapshot, 0);
+		image_free(snapshot);
 	}
 	gild_info_free(info);
 }
 
+/* --- writing ------------------------------------------------------------- */
+
+/* Places that the input's last bytes choose; half of them where there is
+ * something in a small image. */
+static uint64_t place(const struct image *image, const uint8_t *data,
+		      size_t size, unsigned n)
+{
+	uint64_t word = 0;
+
+	if (size >= 8 * (n + 1ULL))
+		word = load_be64(data + size - 8 * (n + 1ULL));
+	if (n & 1)
+		word %= 64ULL * image->cluster_size;
+	return word % image->size;
+}
+
+static void change_once(struct image *image, uint64_t at, unsigned n)
+{
+	static const unsigned char buffer[READ_SIZE] = { 0x5a };
+	uint64_t rest = image->size - at, unit = image->cluster_size;
+
+	switch (n % 5) {
+	case 0:
+	case 1:
+		image_write(image, buffer, min_u64(rest, READ_SIZE), at, NULL);
+		break;
+	case 2:
+		image_zero(image, at, min_u64(rest, 3 * unit), n, NULL);
+		break;
+	case 3:
+		image_discard(image, at, min_u64(rest, 3 * unit), NULL);
+		break;
+	default:
+		at = round_down(at, unit);
+		rest = min_u64(image->size - at, unit);
+		if (rest <= READ_SIZE)
+			gild_write_compressed((struct gild_image *)image,
+					      buffer, rest, at, NULL);
+	}
+}
+
+static void write_to(const uint8_t *data, size_t size)
+{
+	struct image *image =
+		memory_open(memory_new(data, size), GILD_OPEN_WRITE, NULL);
+	bool sound;
+
+	if (!image)
+		return;
+	sound = memory_is_sound(image, 0, false);
+	for (unsigned n = 0; n < CHANGES && image->size; n++)
+		change_once(image, place(image, data, size, n), n);
+	if (image_flush(image, true, NULL) == 0 && sound &&
+	    !memory_is_sound(image, 0, true))
+		__builtin_trap();
+	image_free(image);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct gild_image *image;
+	struct image *image;
 
+	fuzz_accepted = false;
 	if (size > FUZZ_MAX_INPUT)
 		return 0;
-	image = open_bytes(data, size, NULL);
-	if (image)
-		look(data, size, image);
-	gild_close(image, NULL);
+	image = memory_open(memory_new(data, size), 0, NULL);
+	if (!image)
+		return 0;
+	fuzz_accepted = true;
+	look(data, size, image);
+	image_free(image);
+	write_to(data, size);
 	return 0;
 }

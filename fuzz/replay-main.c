@@ -4,11 +4,15 @@
  * corpus as a test, built with gcc and any sanitizer.
  *
  *     replay FILE|FOLDER...
+ *
+ * A file that is named should-fail-* must be refused, one that is named
+ * should-pass-* must not.
  */
 #include <ftw.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "fuzz/fuzz.h"
@@ -31,7 +35,18 @@ static unsigned char *read_file(const char *path, size_t *size)
 	return NULL;
 }
 
-static unsigned replayed;
+static unsigned replayed, wrong;
+
+static void judge(const char *path, const char *name)
+{
+	bool must_fail = !strncmp(name, "should-fail-", 12);
+	bool must_pass = !strncmp(name, "should-pass-", 12);
+
+	if (!(must_fail && fuzz_accepted) && !(must_pass && !fuzz_accepted))
+		return;
+	printf("%s: was %s\n", path, fuzz_accepted ? "accepted" : "refused");
+	wrong++;
+}
 
 /* Called for each file below the folders that were named. */
 static int replay(const char *path, const struct stat *st, int type,
@@ -41,7 +56,6 @@ static int replay(const char *path, const struct stat *st, int type,
 	size_t size;
 
 	(void)st;
-	(void)ftw;
 	if (type == FTW_D)
 		return 0;
 	bytes = read_file(path, &size);
@@ -50,6 +64,7 @@ static int replay(const char *path, const struct stat *st, int type,
 		return -1;
 	}
 	LLVMFuzzerTestOneInput(bytes, size);
+	judge(path, path + ftw->base);
 	free(bytes);
 	replayed++;
 	return 0;
@@ -58,8 +73,8 @@ static int replay(const char *path, const struct stat *st, int type,
 int main(int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++)
-		if (nftw(argv[i], replay, 8, FTW_PHYS))
+		if (nftw(argv[i], replay, 8, 0))
 			return 2;
-	printf("%u inputs\n", replayed);
-	return replayed ? 0 : 2;
+	printf("%u inputs, %u not as they should be\n", replayed, wrong);
+	return !replayed ? 2 : wrong > 0;
 }
