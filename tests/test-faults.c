@@ -450,7 +450,8 @@ static void run_all_plans(unsigned number, const struct faulty_plan *plans,
 	}
 	fprintf(stderr, "%-24s %6ju runs%s\n", run.scenario->kind.name,
 		(uintmax_t)runs, of_memory ? " without memory" : "");
-	cr_assert_gt(runs, 15);
+	/* Fewer where calls are left out. */
+	cr_assert_gt(runs, step > 1 ? 3 : 15);
 	storage_close(base);
 	model_free(model);
 	free(below);
