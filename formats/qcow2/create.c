@@ -11,7 +11,7 @@
 
 #include "formats/crypto/secrets.h"
 #include "formats/qcow2/data-file.h"
-#include "formats/qcow2/header-parts.h"
+#include "formats/qcow2/header/parts.h"
 #include "formats/qcow2/layout.h"
 #include "util/bytes.h"
 #include "util/cleanup.h"

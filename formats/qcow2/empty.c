@@ -2,7 +2,7 @@
 /* An image that says nothing of its own any more: an L1 table of zeros. */
 #include <stdlib.h>
 
-#include "formats/qcow2/snapshot.h"
+#include "formats/qcow2/snapshot/snapshot.h"
 #include "util/cleanup.h"
 
 static int empty(struct qcow2 *q, struct gild_error *err)

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "formats/qcow2/qcow2.h"
-#include "formats/qcow2/snapshot.h"
+#include "formats/qcow2/snapshot/snapshot.h"
 #include "util/bytes.h"
 
 #define SLICE_SIZE 4096U

@@ -212,7 +212,7 @@ int qcow2_check(struct image *image, unsigned fix,
 		struct gild_check_result *result, struct gild_error *err);
 
 /* An image marked dirty becomes fit for writing: its counts are put right from
- * the tables, and the mark is cleared. check-repair.c */
+ * the tables, and the mark is cleared. check/repair.c */
 int qcow2_check_repair_dirty(struct qcow2 *q, struct gild_error *err);
 
 /* --- codec.c: compressed clusters; no state, many threads at once -------- */

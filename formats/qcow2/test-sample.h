@@ -9,7 +9,7 @@
 
 #include <criterion/criterion.h>
 
-#include "formats/qcow2/header-parts.h"
+#include "formats/qcow2/header/parts.h"
 #include "storage/faulty.h"
 #include "util/bytes.h"
 #include "util/cleanup.h"

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The snapshot table: entries of variable length, one after the other, each
+ * padded to 8 bytes.
+ *
+ *     40 bytes | extra data | id | name | padding
+ *
+ * It is never changed in place: a new one is written elsewhere, then the header
+ * is switched to it.
+ */
+#include "formats/qcow2/snapshot/snapshot.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/bytes.h"
+#include "util/cleanup.h"
+
+#define ENTRY_HEAD 40
+#define EXTRA_WRITTEN 24 /* VM state size, disk size, icount */
+#define MAX_EXTRA 1024
+#define MAX_TABLE (64ULL << 20)
+
+/* ---------------------------------------------------------------- reading -- */
+
+/* Lengths of the variable part of an entry. */
+struct entry {
+	uint32_t id_length, name_length, extra_length;
+	uint64_t variable; /* bytes after the head, without padding */
+};
+
+static int fail_entry(uint32_t index, uint64_t offset, const char *what,
+		      struct gild_error *err)
+{
+	fail(err, GILD_ERR_CORRUPT, 0, "entry %u of the snapshot table %s",
+	     index, what);
+	return error_at(err, offset);
+}
+
+static void read_head(const unsigned char *head,
+		      struct qcow2_snapshot *snapshot, struct entry *entry)
+{
+	snapshot->l1_offset = load_be64(head);
+	snapshot->l1_entries = load_be32(head + 8);
+	entry->id_length = load_be16(head + 12);
+	entry->name_length = load_be16(head + 14);
+	entry->extra_length = load_be32(head + 36);
+	snapshot->about.date_sec = load_be32(head + 16);
+	snapshot->about.date_nsec = load_be32(head + 20);
+	snapshot->about.vm_clock_nsec = load_be64(head + 24);
+	snapshot->about.vm_state_size = load_be32(head + 32);
+	entry->variable = (uint64_t)entry->extra_length + entry->id_length +
+			  entry->name_length;
+}
+
+static void read_extra(const unsigned char *extra, uint32_t length,
+		       struct gild_snapshot *about)
+{
+	if (length >= 8)
+		about->vm_state_size = load_be64(extra);
+	if (length >= 16)
+		about->disk_size = load_be64(extra + 8);
+	if (length >= 24) {
+		about->icount = load_be64(extra + 16);
+		about->has_icount = about->icount != UINT64_MAX;
+	}
+}
+
+static int read_variable(struct qcow2 *q, uint64_t offset,
+			 const struct entry *entry,
+			 struct qcow2_snapshot *snapshot,
+			 struct gild_error *err)
+{
+	AUTO_FREE unsigned char *bytes = malloc(entry->variable + 1);
+	const char *id;
+
+	if (!bytes)
+		return fail_nomem(err);
+	if (storage_read_all(q->image.storage, bytes, entry->variable,
+			     offset + ENTRY_HEAD, err) < 0)
+		return -1;
+	read_extra(bytes, entry->extra_length, &snapshot->about);
+	id = (const char *)bytes + entry->extra_length;
+	snapshot->about.id = strndup(id, entry->id_length);
+	snapshot->about.name = strndup(id + entry->id_length,
+				       entry->name_length);
+	snapshot->extra_length = entry->extra_length;
+	snapshot->extra = steal_ptr(bytes);
+	if (!snapshot->about.id || !snapshot->about.name)
+		return fail_nomem(err);
+	return 0;
+}
+
+/* The entry at *offset, which moves on to the next. */
+static int read_entry(struct qcow2 *q, uint32_t index, uint64_t *offset,
+		      struct qcow2_snapshot *snapshot, struct gild_error *err)
+{
+	unsigned char head[ENTRY_HEAD];
+	struct entry entry;
+
+	if (*offset - q->header.snapshots_offset > MAX_TABLE)
+		return fail_entry(index, *offset, "is beyond 64 MiB", err);
+	if (storage_read_all(q->image.storage, head, sizeof(head), *offset,
+			     err) < 0)
+		return -1;
+	read_head(head, snapshot, &entry);
+	if (entry.extra_length > MAX_EXTRA)
+		return fail_entry(index, *offset, "has too much extra data",
+				  err);
+	if (entry.extra_length < 16 && q->header.version >= 3)
+		return fail_entry(index, *offset,
+				  "does not say how large the disk was", err);
+	if (read_variable(q, *offset, &entry, snapshot, err) < 0)
+		return -1;
+	*offset += round_up(ENTRY_HEAD + entry.variable, 8);
+	return 0;
+}
+
+void qcow2_snapshot_free(struct qcow2_snapshot *snapshot)
+{
+	free(snapshot->about.id);
+	free(snapshot->about.name);
+	free(snapshot->extra);
+	*snapshot = (struct qcow2_snapshot){ 0 };
+}
+
+void qcow2_snapshots_free(struct qcow2_snapshots *snapshots)
+{
+	for (uint32_t i = 0; i < snapshots->count; i++)
+		qcow2_snapshot_free(&snapshots->list[i]);
+	free(snapshots->list);
+	*snapshots = (struct qcow2_snapshots){ 0 };
+}
+
+int qcow2_snapshots_read(struct qcow2 *q, struct qcow2_snapshots *snapshots,
+			 struct gild_error *err)
+{
+	uint64_t offset = q->header.snapshots_offset;
+	uint32_t count = q->header.snapshot_count;
+
+	*snapshots = (struct qcow2_snapshots){ .count = count };
+	snapshots->list = calloc(count ? count : 1, sizeof(*snapshots->list));
+	if (!snapshots->list)
+		return fail_nomem(err);
+	for (uint32_t i = 0; i < count; i++)
+		if (read_entry(q, i, &offset, &snapshots->list[i], err) < 0) {
+			qcow2_snapshots_free(snapshots);
+			return -1;
+		}
+	snapshots->bytes = offset - q->header.snapshots_offset;
+	return 0;
+}
+
+long qcow2_snapshots_find(const struct qcow2_snapshots *snapshots,
+			  const char *id_or_name)
+{
+	for (uint32_t i = 0; i < snapshots->count; i++)
+		if (!strcmp(snapshots->list[i].about.id, id_or_name))
+			return i;
+	for (uint32_t i = 0; i < snapshots->count; i++)
+		if (!strcmp(snapshots->list[i].about.name, id_or_name))
+			return i;
+	return -1;
+}
+
+/* ---------------------------------------------------------------- writing -- */
+
+static uint32_t written_extra(const struct qcow2_snapshot *snapshot)
+{
+	return snapshot->extra_length > EXTRA_WRITTEN ? snapshot->extra_length :
+							EXTRA_WRITTEN;
+}
+
+static uint64_t entry_bytes(const struct qcow2_snapshot *snapshot)
+{
+	return round_up(ENTRY_HEAD + written_extra(snapshot) +
+			strlen(snapshot->about.id) +
+			strlen(snapshot->about.name), 8);
+}
+
+static void encode_extra(const struct qcow2_snapshot *snapshot,
+			 unsigned char *to)
+{
+	const struct gild_snapshot *about = &snapshot->about;
+
+	/* What is not known here is kept as it was. */
+	if (snapshot->extra_length > EXTRA_WRITTEN)
+		memcpy(to, snapshot->extra, snapshot->extra_length);
+	store_be64(to, about->vm_state_size);
+	store_be64(to + 8, about->disk_size);
+	store_be64(to + 16, about->has_icount ? about->icount : UINT64_MAX);
+}
+
+static void encode(const struct qcow2_snapshot *snapshot, unsigned char *to)
+{
+	const struct gild_snapshot *about = &snapshot->about;
+	size_t id_length = strlen(about->id), name_length = strlen(about->name);
+	bool fits = about->vm_state_size <= UINT32_MAX;
+
+	store_be64(to, snapshot->l1_offset);
+	store_be32(to + 8, snapshot->l1_entries);
+	store_be16(to + 12, (uint16_t)id_length);
+	store_be16(to + 14, (uint16_t)name_length);
+	store_be32(to + 16, about->date_sec);
+	store_be32(to + 20, about->date_nsec);
+	store_be64(to + 24, about->vm_clock_nsec);
+	store_be32(to + 32, fits ? (uint32_t)about->vm_state_size : 0);
+	store_be32(to + 36, written_extra(snapshot));
+	encode_extra(snapshot, to + ENTRY_HEAD);
+	to += ENTRY_HEAD + written_extra(snapshot);
+	memcpy(to, about->id, id_length);
+	memcpy(to + id_length, about->name, name_length);
+}
+
+static int write_table(struct qcow2 *q, struct qcow2_snapshots *snapshots,
+		       uint64_t *offset, struct gild_error *err)
+{
+	AUTO_FREE unsigned char *bytes = NULL;
+	uint64_t size = 0, at = 0;
+
+	for (uint32_t i = 0; i < snapshots->count; i++)
+		size += entry_bytes(&snapshots->list[i]);
+	snapshots->bytes = size;
+	*offset = 0;
+	if (!size)
+		return 0;
+	if (size > MAX_TABLE)
+		return fail(err, GILD_ERR_RANGE, 0,
+			    "the snapshot table would exceed 64 MiB");
+	bytes = calloc(1, size);
+	if (!bytes)
+		return fail_nomem(err);
+	for (uint32_t i = 0; i < snapshots->count; i++) {
+		encode(&snapshots->list[i], bytes + at);
+		at += entry_bytes(&snapshots->list[i]);
+	}
+	if (qcow2_alloc_table(q, div_round_up(size, q->cluster_size), offset,
+			      err) < 0)
+		return -1;
+	return storage_write(q->image.storage, bytes, size, *offset, err);
+}
+
+int qcow2_snapshots_switch(struct qcow2 *q, struct qcow2_header *header,
+			   struct qcow2_snapshots *snapshots,
+			   struct gild_error *err)
+{
+	uint64_t old_offset = q->header.snapshots_offset;
+	uint64_t old_bytes = snapshots->bytes;
+
+	header->snapshot_count = snapshots->count;
+	if (write_table(q, snapshots, &header->snapshots_offset, err) < 0 ||
+	    qcow2_writeback(q, false, err) < 0)
+		return -1;
+	/* To make room the refcount table may have moved. */
+	header->reftable_offset = q->header.reftable_offset;
+	header->reftable_clusters = q->header.reftable_clusters;
+	if (qcow2_header_write(q->image.storage, header, err) < 0 ||
+	    qcow2_barrier(q, err) < 0)
+		return -1;
+	q->header = *header;
+	if (old_offset && old_bytes)
+		qcow2_alloc_undo(q, old_offset, old_bytes);
+	return 0;
+}
