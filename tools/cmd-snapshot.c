@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * gild snapshot: an image's internal snapshots, listed, taken, applied and
- * deleted. Changing is short and must not stop half way: signals wait.
+ * gild snapshot: an image's internal snapshots, listed, taken, applied, deleted
+ * and exported. Changing is short and must not stop half way: signals wait.
+ * Exporting is a conversion of the image, opened at the snapshot.
  */
+#include <string.h>
+
 #include "tools/cli.h"
 #include "tools/info.h"
 #include "tools/json.h"
 
 struct arguments {
 	struct open_arguments open;
-	const char *apply, *create, *delete;
-	bool list, json, quiet;
+	const char *apply, *create, *delete, *export;
+	const char *format; /* of what is exported */
+	struct option_list options;
+	enum progress_mode progress;
+	bool compress, list, json, quiet;
 };
 
 static const struct option_row rows[] = {
@@ -22,6 +28,14 @@ static const struct option_row rows[] = {
 		   "go back to a snapshot (its id, else its name)"),
 	STRING_ROW('d', "delete", "NAME", struct arguments, delete,
 		   "delete a snapshot (its id, else its name)"),
+	STRING_ROW(0, "export", "NAME", struct arguments, export,
+		   "copy a snapshot's disk to TARGET"),
+	STRING_ROW('O', "target-format", "FMT", struct arguments, format,
+		   "with --export: raw (default), qcow2, luks"),
+	LIST_ROW(struct arguments, options),
+	FLAG_ROW(0, "compress", struct arguments, compress,
+		 "with --export: compress the target (qcow2)"),
+	PROGRESS_ROW(struct arguments, progress),
 	SOURCE_ROWS(struct arguments, open),
 	SHARE_ROW(struct arguments, open),
 	OUTPUT_ROW(struct arguments, json),
@@ -62,6 +76,85 @@ static int change(const struct arguments *arguments, struct gild_image *image,
 	return result;
 }
 
+/* ------------------------------------------------------------- export -- */
+
+static void warn(void *opaque, const char *message)
+{
+	(void)opaque;
+	report_warning(message);
+}
+
+static int copy(const struct arguments *arguments, struct gild_image *image,
+		const char *target, const char *format, struct gild_error *err)
+{
+	struct gild_convert_options options = {
+		.sources = &image,
+		.source_count = 1,
+		.target = target,
+		.format = format,
+		.options = arguments->options.items,
+		.option_count = arguments->options.count,
+		.compress = arguments->compress,
+		.sparse_size = GILD_SPARSE_DEFAULT,
+		.cache = GILD_CACHE_UNSAFE,
+		.policy = open_policy(&arguments->open),
+		.warn = arguments->quiet ? NULL : warn,
+	};
+	struct progress *progress = progress_start(
+		arguments->quiet ? PROGRESS_NONE : arguments->progress, 0,
+		"exporting", err);
+	int status;
+
+	if (!progress)
+		return 1;
+	status = gild_convert(&options, progress_job(progress), err) < 0;
+	return progress_finish(progress, status);
+}
+
+static int export(const struct arguments *arguments,
+		  const struct operands *operands, struct gild_error *err)
+{
+	struct open_arguments open = arguments->open;
+	struct gild_image *image;
+	const char *target, *format;
+
+	if (operands->count != 2)
+		return tool_misuse(err, "--export needs the names of an image "
+					"and of a target");
+	target = operands->items[1];
+	if (!strcmp(target, "-")) {
+		tool_misuse(err, "--export needs the name of a file");
+		tool_hint(err, "gild convert -l %s writes to a stream",
+			  arguments->export);
+		return -1;
+	}
+	format = target_format(target, arguments->format, "-O", err);
+	if (!format)
+		return -1;
+	open.snapshot = arguments->export;
+	image = open_image(&open, operands->items[0], 0, err);
+	if (!image)
+		return -1;
+	return close_image(image, copy(arguments, image, target, format, err),
+			   err);
+}
+
+/* --------------------------------------------------------------------- -- */
+
+static int check_arguments(const struct arguments *arguments, int actions,
+			   struct gild_error *err)
+{
+	if (actions > 1)
+		return tool_misuse(err, "-l, -c, -a, -d and --export exclude "
+					"each other");
+	if (!arguments->export &&
+	    (arguments->format || arguments->options.count ||
+	     arguments->compress || arguments->progress != PROGRESS_NONE))
+		return tool_misuse(err, "-O, -o, --compress and -p go with "
+					"--export only");
+	return 0;
+}
+
 static int work(const struct arguments *arguments,
 		const struct operands *operands, struct gild_error *err)
 {
@@ -72,12 +165,18 @@ static int work(const struct arguments *arguments,
 				   GILD_OPEN_INSPECT;
 	struct gild_image *image;
 
+	if (arguments->options.help)
+		return option_list_help(arguments->format ? arguments->format :
+							    "raw", err);
+	if (check_arguments(arguments, changes + arguments->list +
+						!!arguments->export, err) < 0)
+		return -1;
+	if (arguments->export)
+		return export(arguments, operands, err);
 	if (operands->count != 1)
 		return tool_misuse(err, "the name of one image is needed");
-	if (changes + arguments->list > 1)
-		return tool_misuse(err, "-l, -c, -a and -d exclude each other");
 	if (changes && arguments->open.share)
-		return tool_misuse(err, "-U goes with -l only");
+		return tool_misuse(err, "-U goes with -l and --export only");
 	image = open_image(&arguments->open, operands->items[0], flags, err);
 	if (!image)
 		return -1;
@@ -93,20 +192,24 @@ static int run(const struct verb *verb, int argc, char **argv,
 	struct operands operands;
 	enum parse_result parsed =
 		options_parse(verb, argc, argv, &arguments, &operands, err);
+	int status = parsed == PARSE_FAILED;
 
-	if (parsed != PARSE_GO)
-		return parsed == PARSE_FAILED;
-	return work(&arguments, &operands, err) < 0;
+	if (parsed == PARSE_GO)
+		status = work(&arguments, &operands, err);
+	option_list_free(&arguments.options);
+	return status < 0 ? 1 : status;
 }
 
 const struct verb verb_snapshot = {
 	.name = "snapshot",
-	.summary = "list, take, apply and delete internal snapshots",
-	.operands = "FILE",
+	.summary = "list, take, apply, delete and export internal snapshots",
+	.operands = "FILE [TARGET]",
 	.details = "Listing works beside a running VM; all else refuses an "
 		   "image that is in use.\n",
 	.example = "  gild snapshot -c before-upgrade disk.qcow2\n"
-		   "  gild snapshot -l disk.qcow2\n",
+		   "  gild snapshot -l disk.qcow2\n"
+		   "  gild snapshot --export before-upgrade -O qcow2 "
+		   "disk.qcow2 old.qcow2\n",
 	.rows = rows,
 	.run = run,
 };

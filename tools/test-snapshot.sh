@@ -99,3 +99,55 @@ run gild snapshot -c one bit.qcow2
 expect 1
 expect_err 'reference counts of 1 bits have no room'
 sound bit.qcow2
+
+# A snapshot becomes an image of its own.
+qcow2 many.qcow2 8M
+put qcow2 many.qcow2 'write -P 1 0 1M' 'write -P 2 3M 100k'
+qemu-img convert -O raw many.qcow2 one.raw
+qemu-img snapshot -c one many.qcow2
+put qcow2 many.qcow2 'write -P 3 512k 5M'
+qemu-img snapshot -c two many.qcow2
+for options in '-O raw' '-O qcow2' '-O qcow2 --compress' \
+	'-O qcow2 --compress -o compression_type=zstd,cluster_size=4k' ''; do
+	rm -f out
+	# shellcheck disable=SC2086 # words
+	run gild snapshot --export one $options many.qcow2 out
+	expect 0
+	expect_no_out
+	expect_no_err
+	case $options in
+	*qcow2*)
+		sound out
+		equal raw one.raw qcow2 out ;;
+	*) same one.raw out ;;
+	esac
+done
+run gild snapshot --export 2 -O raw -p many.qcow2 out
+expect 0
+expect_out '(100.00/100%)'
+qemu-img convert -l two -O raw many.qcow2 two.raw
+same two.raw out
+rm out
+refused() {
+	local text=$1
+	shift
+	list >before
+	run gild snapshot "$@"
+	expect_error "$text"
+	list >after
+	same_text before after
+}
+list >after
+list >before
+refused 'there is no snapshot "three"' --export three many.qcow2 out
+refused 'an image and of a target' --export one many.qcow2
+refused 'exclude each other' --export one -l many.qcow2 out
+refused 'the default (raw) contradicts the name' --export one many.qcow2 out.qcow2
+refused 'with --export only' -O qcow2 many.qcow2
+refused 'with --export only' --compress many.qcow2
+refused 'has no compressed clusters' --export one --compress many.qcow2 out
+refused 'needs the name of a file' --export one many.qcow2 -
+refused 'the source itself' --export one -O qcow2 many.qcow2 many.qcow2
+run gild snapshot --export one -O qcow2 -o help many.qcow2 out
+expect 0
+expect_out 'cluster_size'
