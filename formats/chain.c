@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * An image and what it is backed by, as one disk: ask the top, and where it
- * says nothing the next one down.
+ * says nothing the next one down; in a long chain at once the one that does.
  */
-#include "formats/image.h"
+#include "formats/shortcuts.h"
 #include "util/bytes.h"
 
 /* What one layer says, its own end included: a backing file may be shorter
@@ -25,17 +25,74 @@ static int layer_map(struct image *layer, uint64_t offset, uint64_t length,
 	return 0;
 }
 
+/* Down from *layer to the first one that says something. */
+static int walk(struct image **layer, uint64_t offset, uint64_t length,
+		struct extent *extent, struct gild_error *err)
+{
+	for (;; *layer = (*layer)->backing) {
+		if (layer_map(*layer, offset, length, extent, err) < 0)
+			return -1;
+		if (extent->kind != EXTENT_BACKING || !(*layer)->backing)
+			return 0;
+		length = extent->length;
+	}
+}
+
+/* Which layers say nothing at offset, and as far as that is so around it. What
+ * fails here fails again, and is told, where it is asked for. */
+static void learn(struct shortcuts *shortcuts, struct image *layer,
+		  uint64_t offset, uint64_t length)
+{
+	uint64_t start = shortcuts_widen(shortcuts, offset, &length), alike;
+	struct extent extent;
+	unsigned skip = 0;
+
+	for (; layer->backing; layer = layer->backing, skip++) {
+		if (layer_map(layer, start, length, &extent, NULL) < 0)
+			break;
+		if (extent.kind != EXTENT_BACKING) {
+			alike = round_up(extent.length,
+					 shortcuts_unit(shortcuts));
+			length = min_u64(length, alike);
+			break;
+		}
+		/* It may end within a unit. */
+		alike = round_down(extent.length, shortcuts_unit(shortcuts));
+		if (!alike)
+			break;
+		length = min_u64(length, alike);
+	}
+	shortcuts_add(shortcuts, skip, start, length);
+}
+
+/* What the layers below image say. */
+static int map_below(struct image *image, uint64_t offset, uint64_t length,
+		     struct extent *extent, struct image **layer,
+		     struct gild_error *err)
+{
+	struct shortcuts *shortcuts = shortcuts_of(image);
+	struct image *first = NULL;
+
+	if (shortcuts)
+		first = shortcuts_find(shortcuts, offset, &length);
+	if (shortcuts && !first) {
+		learn(shortcuts, image->backing, offset, length);
+		first = shortcuts_find(shortcuts, offset, &length);
+	}
+	*layer = first ? first : image->backing;
+	return walk(layer, offset, length, extent, err);
+}
+
 int chain_map(struct image *image, uint64_t offset, uint64_t length,
 	      struct extent *extent, struct image **layer,
 	      struct gild_error *err)
 {
-	for (*layer = image;; *layer = (*layer)->backing) {
-		if (layer_map(*layer, offset, length, extent, err) < 0)
-			return -1;
-		if (extent->kind != EXTENT_BACKING || !(*layer)->backing)
-			break;
-		length = extent->length;
-	}
+	*layer = image;
+	if (layer_map(image, offset, length, extent, err) < 0)
+		return -1;
+	if (extent->kind == EXTENT_BACKING && image->backing &&
+	    map_below(image, offset, extent->length, extent, layer, err) < 0)
+		return -1;
 	if (extent->kind == EXTENT_BACKING && !(*layer)->backing_name) {
 		extent->kind = EXTENT_ZERO;
 		extent->absent = true;

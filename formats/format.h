@@ -4,8 +4,9 @@
  * driver. A driver answers "where?"; the core moves the bytes.
  *
  * One read:  image_read -> chain_map -> driver.map, layer by layer until one
- *            says something other than "ask my backing file" -> storage_read,
- *            memset, or driver.read_compressed.
+ *            says something other than "ask my backing file" (shortcuts.c
+ *            knows where that was last time) -> storage_read, memset, or
+ *            driver.read_compressed.
  * One write: image_write -> driver.map: already there and ours alone? then
  *            storage_write. Else, with the range held against other writers:
  *            driver.prepare_write gives host space; the core writes data, and
@@ -26,6 +27,7 @@
 
 struct image;
 struct cipher;
+struct shortcuts;
 
 enum extent_kind {
 	EXTENT_DATA,       /* plain bytes in storage at host_offset */
@@ -193,6 +195,12 @@ struct format_ops {
 		       struct gild_error *err);
 };
 
+/* Which file of the host; unknown: none. */
+struct file_id {
+	bool known, is_device;
+	uint64_t device, inode;
+};
+
 /* What is held of the virtual disk by writers that allocate. */
 struct range {
 	uint64_t start, end;
@@ -206,8 +214,8 @@ struct range_lock {
 };
 
 /*
- * Immutable after open, except size (resize: no I/O under way), the epoch and
- * the range lock, which guard themselves. Lock order: sectors, ranges,
+ * Immutable after open, except size (resize: no I/O under way), and the epoch,
+ * the shortcuts and the range locks, which guard themselves. Lock order: sectors, ranges,
  * the driver's.
  */
 struct image {
@@ -226,6 +234,7 @@ struct image {
 	struct gild_policy policy; /* below and backing_format owned */
 	char *snapshot;           /* to read instead of the active disk, or NULL */
 	unsigned depth;           /* 0: opened by the caller, 1: its backing */
+	struct file_id id;        /* of storage */
 	bool guessed;             /* the format is a guess (doors.c) */
 	bool unpublished;         /* nobody can see the file yet: no ordering
 				   * flushes are needed */
@@ -234,6 +243,8 @@ struct image {
 	 * written in whole sectors, so its size is a multiple of 512. */
 	const char *encryption;
 	const char *key_secret;   /* id of what opens it, or NULL; the caller's */
+	/* Through the layers below; owned. NULL: not yet, or none. */
+	_Atomic(struct shortcuts *) shortcuts;
 	struct epoch epoch;       /* users of host addresses */
 	struct range_lock ranges;
 	struct range_lock sectors; /* writers of parts of encrypted sectors */

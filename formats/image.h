@@ -38,9 +38,11 @@ void image_free(struct image *image);
 /* A new size; what is gained reads as zeros. No I/O is under way. */
 int image_resize(struct image *image, uint64_t size, struct gild_error *err);
 
-/* The layer right below parent, opened again for writing, in its place. No I/O
- * is under way. What is written to it is the caller's to flush. */
-struct image *image_make_writable(struct image *parent, struct gild_error *err);
+/* The layer right below parent, which is top or a layer below it, opened again
+ * for writing, in its place. No I/O is under way. What is written to it is the
+ * caller's to flush. */
+struct image *image_make_writable(struct image *top, struct image *parent,
+				  struct gild_error *err);
 
 /* Do two storages stand for one file (device and inode)? */
 bool image_same_file(struct storage *a, struct storage *b);

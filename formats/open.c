@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "formats/image.h"
+#include "formats/shortcuts.h"
 #include "storage/lock.h"
 #include "util/cleanup.h"
 
@@ -57,6 +57,34 @@ static struct storage *open_file(const char *path,
 	return storage;
 }
 
+static struct file_id identify(struct storage *storage)
+{
+	int fd = storage_descriptor(storage);
+	struct file_id id = { .known = false };
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st))
+		return id;
+	id.known = true;
+	id.is_device = S_ISBLK(st.st_mode);
+	id.device = id.is_device ? st.st_rdev : st.st_dev;
+	id.inode = id.is_device ? 0 : st.st_ino;
+	return id;
+}
+
+static bool is_same(const struct file_id *a, const struct file_id *b)
+{
+	return a->known && b->known && a->is_device == b->is_device &&
+	       a->device == b->device && a->inode == b->inode;
+}
+
+bool image_same_file(struct storage *a, struct storage *b)
+{
+	struct file_id id_a = identify(a), id_b = identify(b);
+
+	return is_same(&id_a, &id_b);
+}
+
 static int copy_policy(struct gild_policy *to, const struct gild_policy *from,
 		       struct gild_error *err)
 {
@@ -84,6 +112,7 @@ static struct image *image_new(const struct format_ops *ops,
 	}
 	image->ops = ops;
 	image->storage = storage;
+	image->id = identify(storage);
 	image->flags = options->flags;
 	image->cache = options->cache;
 	image->key_secret = options->key_secret;
@@ -106,6 +135,7 @@ static void layer_free(struct image *image)
 	if (image->ops->close)
 		image->ops->close(image);
 	storage_close(image->storage);
+	shortcuts_free(atomic_load(&image->shortcuts));
 	range_lock_destroy(&image->ranges);
 	range_lock_destroy(&image->sectors);
 	free((void *)(uintptr_t)image->policy.below);
@@ -184,18 +214,6 @@ static struct image *open_path(const char *path,
 	return open_layer(storage, &door, options, err);
 }
 
-bool image_same_file(struct storage *a, struct storage *b)
-{
-	int fd_a = storage_descriptor(a), fd_b = storage_descriptor(b);
-	struct stat sa, sb;
-
-	if (fd_a < 0 || fd_b < 0 || fstat(fd_a, &sa) || fstat(fd_b, &sb))
-		return false;
-	if (S_ISBLK(sa.st_mode) && S_ISBLK(sb.st_mode))
-		return sa.st_rdev == sb.st_rdev;
-	return sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
-}
-
 static int refuse_to_lead(const struct image *image, const char *name,
 			  struct gild_error *err)
 {
@@ -261,7 +279,7 @@ static int check_loop(const struct image *top, const struct image *image,
 		      struct gild_error *err)
 {
 	for (const struct image *i = top; i; i = i->backing)
-		if (image_same_file(i->storage, image->storage))
+		if (is_same(&i->id, &image->id))
 			return fail(err, GILD_ERR_CORRUPT, 0,
 				    "%s: the backing chain leads back to %s",
 				    top->path, i->path);

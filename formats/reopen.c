@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Changing what an open image is: its size, or a layer's right to be written. */
-#include "formats/image.h"
+#include "formats/shortcuts.h"
 #include "storage/lock.h"
 #include "util/bytes.h"
 
@@ -56,13 +56,25 @@ static struct image *open_again(struct image *layer, struct gild_error *err)
 	return again;
 }
 
-struct image *image_make_writable(struct image *parent, struct gild_error *err)
+/* They lead to layers that may go, or say more from now on. */
+static void drop_shortcuts(struct image *from, const struct image *to)
+{
+	for (struct image *i = from;; i = i->backing) {
+		shortcuts_free(atomic_exchange(&i->shortcuts, NULL));
+		if (i == to)
+			return;
+	}
+}
+
+struct image *image_make_writable(struct image *top, struct image *parent,
+				  struct gild_error *err)
 {
 	struct image *layer = parent->backing;
 	struct image *again = open_again(layer, err);
 
 	if (!again)
 		return NULL;
+	drop_shortcuts(top, parent);
 	again->depth = layer->depth;
 	again->backing = layer->backing;
 	layer->backing = NULL;

@@ -71,7 +71,7 @@ int gild_commit(struct gild_image *handle,
 	parent = parent_of(top, options->base, err);
 	if (!parent)
 		return -1;
-	base = image_make_writable(parent, err);
+	base = image_make_writable(top, parent, err);
 	if (!base || fill_base(top, base, options, job, err) < 0)
 		return -1;
 	/* Layers in between still say what they said: the top must go on
