@@ -238,8 +238,7 @@ static int write_part(struct image *image, const unsigned char *buffer,
 	return write_pieces(image, sector, CIPHER_SECTOR, start, err);
 }
 
-/* What is encrypted is written in whole sectors; those that are written in part
- * are held, so that no two writers lose each other's part. */
+/* What is encrypted is written in whole sectors. */
 static int write_sectors(struct image *image, const unsigned char *buffer,
 			 uint64_t length, uint64_t offset,
 			 struct gild_error *err)
@@ -247,13 +246,8 @@ static int write_sectors(struct image *image, const unsigned char *buffer,
 	uint64_t head = min_u64(-offset & (CIPHER_SECTOR - 1), length);
 	uint64_t middle = round_down(length - head, CIPHER_SECTOR);
 	uint64_t tail = length - head - middle;
-	struct range range = {
-		.start = round_down(offset, CIPHER_SECTOR),
-		.end = round_up(offset + length, CIPHER_SECTOR),
-	};
 	int ret;
 
-	range_hold(&image->sectors, &range);
 	ret = write_part(image, buffer, head, offset, err);
 	if (!ret)
 		ret = write_pieces(image, buffer + head, middle, offset + head,
@@ -261,16 +255,31 @@ static int write_sectors(struct image *image, const unsigned char *buffer,
 	if (!ret)
 		ret = write_part(image, buffer + head + middle, tail,
 				 offset + head + middle, err);
-	range_release(&image->sectors, &range);
 	return ret;
 }
 
 int io_write(struct image *image, const unsigned char *buffer, uint64_t length,
 	     uint64_t offset, struct gild_error *err)
 {
-	if (image->encryption && !is_aligned(offset | length, CIPHER_SECTOR))
+	if (image->encryption)
 		return write_sectors(image, buffer, length, offset, err);
 	return write_pieces(image, buffer, length, offset, err);
+}
+
+void io_hold_sectors(struct image *image, struct range *range, uint64_t offset,
+		     uint64_t length)
+{
+	if (!image->encryption)
+		return;
+	range->start = round_down(offset, CIPHER_SECTOR);
+	range->end = round_up(offset + length, CIPHER_SECTOR);
+	range_hold(&image->sectors, range);
+}
+
+void io_release_sectors(struct image *image, struct range *range)
+{
+	if (image->encryption)
+		range_release(&image->sectors, range);
 }
 
 /* Cache modes that promise durable writes. */
@@ -285,10 +294,15 @@ int io_after_write(struct image *image, struct gild_error *err)
 int image_write(struct image *image, const void *buffer, uint64_t length,
 		uint64_t offset, struct gild_error *err)
 {
-	if (io_check_writable(image, offset, length, err) < 0 ||
-	    io_write(image, buffer, length, offset, err) < 0)
+	struct range range;
+	int ret;
+
+	if (io_check_writable(image, offset, length, err) < 0)
 		return -1;
-	return io_after_write(image, err);
+	io_hold_sectors(image, &range, offset, length);
+	ret = io_write(image, buffer, length, offset, err);
+	io_release_sectors(image, &range);
+	return ret < 0 ? -1 : io_after_write(image, err);
 }
 
 static int store_compressed(struct image *image, const void *stored,

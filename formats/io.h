@@ -9,7 +9,15 @@
 int io_check_writable(const struct image *image, uint64_t offset,
 		      uint64_t length, struct gild_error *err);
 
-/* Write, in place or to new space; the range was checked. */
+/* Writers of what is encrypted hold the sectors that they touch: a part of one
+ * is written with the rest of it, and nobody may have changed that meanwhile.
+ * Elsewhere these do nothing. */
+void io_hold_sectors(struct image *image, struct range *range, uint64_t offset,
+		     uint64_t length);
+void io_release_sectors(struct image *image, struct range *range);
+
+/* Write, in place or to new space; the range was checked, its sectors are
+ * held. */
 int io_write(struct image *image, const unsigned char *buffer, uint64_t length,
 	     uint64_t offset, struct gild_error *err);
 

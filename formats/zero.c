@@ -103,9 +103,15 @@ static int zero_range(struct image *image, uint64_t offset, uint64_t length,
 int image_zero(struct image *image, uint64_t offset, uint64_t length,
 	       unsigned flags, struct gild_error *err)
 {
+	struct range sectors;
+	int ret;
+
 	if (io_check_writable(image, offset, length, err) < 0)
 		return -1;
-	if (zero_range(image, offset, length, flags, err) < 0)
+	io_hold_sectors(image, &sectors, offset, length);
+	ret = zero_range(image, offset, length, flags, err);
+	io_release_sectors(image, &sectors);
+	if (ret < 0)
 		return error_prefix(err, "%s: ", image->path);
 	return io_after_write(image, err);
 }

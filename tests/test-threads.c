@@ -11,6 +11,7 @@
 #include <criterion/parameterized.h>
 
 #include <pthread.h>
+#include <sched.h>
 
 #include "tests/lib/disk.h"
 #include "tests/lib/model.h"
@@ -358,4 +359,87 @@ ParameterizedTest(unsigned *row, threads, within_the_same_clusters,
 		  .init = folder_enter, .fini = folder_leave, .timeout = 900)
 {
 	run_row(&rows[*row], SECTOR, true);
+}
+
+/* --- encrypted sectors ---------------------------------------------------- */
+
+static const struct gild_secret secret = { "key", "word", 4 };
+
+struct pair {
+	struct image *image;
+	_Atomic bool begun, done;
+};
+
+static struct image *open_encrypted(void)
+{
+	struct gild_policy policy = { .secrets = &secret, .secret_count = 1 };
+	struct gild_option options[] = {
+		{ "encrypt.format", "luks" },
+		{ "encrypt.key-secret", "key" },
+		{ "encrypt.iter-time", "1" },
+	};
+	struct gild_create_options create = {
+		.format = "qcow2",
+		.size = 64 * KiB,
+		.options = options,
+		.option_count = 3,
+		.policy = policy,
+	};
+	struct gild_open_options open = {
+		.format = "qcow2",
+		.flags = GILD_OPEN_WRITE,
+		.policy = policy,
+		.key_secret = "key",
+	};
+	struct gild_error err = { 0 };
+	struct gild_image *image;
+
+	cr_assert_eq(gild_create("disk", &create, &err), 0, "%s", err.message);
+	image = gild_open("disk", &open, &err);
+	cr_assert_not_null(image, "%s", err.message);
+	return (struct image *)image;
+}
+
+static void *write_a_part(void *arg)
+{
+	struct pair *pair = arg;
+	unsigned char part[64] = { 0 };
+
+	while (!pair->done) {
+		part[0]++;
+		if (image_write(pair->image, part, sizeof(part), 0, NULL) < 0)
+			abort();
+		pair->begun = true;
+	}
+	return NULL;
+}
+
+/* The cipher takes whole sectors: who writes a part of one writes the rest of
+ * it, too, and must not bring back what somebody else has just replaced. */
+Test(threads, parts_of_encrypted_sectors, .init = folder_enter,
+     .fini = folder_leave, .timeout = 300)
+{
+	static const unsigned steps[] = { 10000, 40000, 200000 };
+	struct pair pair = { .image = open_encrypted() };
+	unsigned char now[SECTOR], want[SECTOR];
+	bool undone = false;
+	pthread_t thread;
+	unsigned i;
+
+	cr_assert_eq(pthread_create(&thread, NULL, write_a_part, &pair), 0);
+	while (!pair.begun)
+		sched_yield();
+	for (i = 0; i < steps[test_level()] && !undone; i++) {
+		memset(want, i % 7 == 6 ? 0 : (int)i, sizeof(want));
+		if (i % 7 == 6)
+			image_zero(pair.image, 0, SECTOR, 0, NULL);
+		else
+			image_write(pair.image, want, SECTOR, 0, NULL);
+		image_read(pair.image, now, SECTOR, 0, NULL);
+		undone = memcmp(now + 64, want + 64, SECTOR - 64);
+	}
+	pair.done = true;
+	pthread_join(thread, NULL);
+	cr_assert_not(undone, "step %u was undone", i);
+	cr_assert_eq(disk_close(pair.image, NULL), 0);
 }
