@@ -182,6 +182,7 @@ static bool continues(const struct gild_extent *a, const struct gild_extent *b)
 
 struct printer {
 	struct sink sink;
+	const char *name; /* of the image */
 	bool json;
 	bool any; /* something was printed */
 };
@@ -195,9 +196,10 @@ static int print_extent(struct printer *printer,
 	if (!printer->json) {
 		if (put_human(sink, extent) == 0)
 			return 0;
-		tool_fail(err, "the image has compressed, encrypted or "
-			       "external clusters, which have no place in a "
-			       "file");
+		tool_fail(err,
+			  "%s: what is stored at %llu is compressed, encrypted "
+			  "or external, and has no place in a file",
+			  printer->name, (unsigned long long)extent->start);
 		tool_hint(err, "--output=json shows all there is");
 		return -1;
 	}
@@ -231,7 +233,10 @@ static int print_range(struct printer *printer, struct gild_image *image,
 static int print_map(const struct arguments *arguments,
 		     struct gild_image *image, struct gild_error *err)
 {
-	struct printer printer = { .json = arguments->json };
+	struct printer printer = {
+		.json = arguments->json,
+		.name = gild_path(image),
+	};
 	uint64_t size = gild_size(image), start = arguments->start;
 	uint64_t left = size > start ? size - start : 0;
 	int result;

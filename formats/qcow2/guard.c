@@ -73,11 +73,15 @@ static void remove_cluster(struct qcow2_guard *guard, uint64_t cluster)
 	}
 }
 
+static uint64_t end_of(const struct qcow2 *q, uint64_t offset, uint64_t length)
+{
+	return (offset + length + q->cluster_size - 1) >> q->cluster_bits;
+}
+
 int qcow2_guard_add(struct qcow2 *q, uint64_t offset, uint64_t length,
 		    struct gild_error *err)
 {
-	uint64_t end = (offset + length + q->cluster_size - 1) >>
-		       q->cluster_bits;
+	uint64_t end = end_of(q, offset, length);
 
 	for (uint64_t c = offset >> q->cluster_bits; c < end; c++)
 		if (add_cluster(&q->guard, c, err) < 0)
@@ -87,8 +91,7 @@ int qcow2_guard_add(struct qcow2 *q, uint64_t offset, uint64_t length,
 
 void qcow2_guard_remove(struct qcow2 *q, uint64_t offset, uint64_t length)
 {
-	uint64_t end = (offset + length + q->cluster_size - 1) >>
-		       q->cluster_bits;
+	uint64_t end = end_of(q, offset, length);
 
 	if (!q->guard.clusters)
 		return;
@@ -98,8 +101,7 @@ void qcow2_guard_remove(struct qcow2 *q, uint64_t offset, uint64_t length)
 
 bool qcow2_guard_hit(const struct qcow2 *q, uint64_t offset, uint64_t length)
 {
-	uint64_t end = (offset + length + q->cluster_size - 1) >>
-		       q->cluster_bits;
+	uint64_t end = end_of(q, offset, length);
 
 	if (!q->guard.clusters)
 		return false;
@@ -115,18 +117,99 @@ void qcow2_guard_free(struct qcow2_guard *guard)
 	*guard = (struct qcow2_guard){ 0 };
 }
 
-static int add_entries(struct qcow2 *q, const struct qcow2_table *table,
-		       uint64_t mask, struct gild_error *err)
-{
-	uint64_t offset;
+/* --- what the tables lead to --------------------------------------------- */
 
-	if (qcow2_guard_add(q, table->offset, table->count * 8ULL, err) < 0)
+static int fail_overlap(uint64_t offset, struct gild_error *err)
+{
+	fail(err, GILD_ERR_CORRUPT, 0,
+	     "metadata lies over other metadata (host %#llx)",
+	     (unsigned long long)offset);
+	error_at(err, offset);
+	return error_hint(err, "gild check tells more; gild check -r all "
+			       "repairs what can be repaired");
+}
+
+/* Metadata that is changed where it is lies over no other. */
+static int claim(struct qcow2 *q, uint64_t offset, uint64_t length,
+		 struct gild_error *err)
+{
+	uint64_t all = end_of(q, offset, length) - (offset >> q->cluster_bits);
+	size_t before = q->guard.count;
+
+	if (qcow2_guard_add(q, offset, length, err) < 0)
 		return -1;
-	for (uint32_t i = 0; i < table->count; i++) {
-		offset = table->entries[i] & mask;
-		if (offset && qcow2_guard_add(q, offset, q->cluster_size,
-					      err) < 0)
+	return q->guard.count - before == all ? 0 : fail_overlap(offset, err);
+}
+
+/* What is not aligned, or beyond any file, is never written: it is not taken
+ * for a table. */
+static int claim_table(struct qcow2 *q, uint64_t offset, struct gild_error *err)
+{
+	if (!offset || offset > INT64_MAX)
+		return 0;
+	if (!is_aligned(offset, q->cluster_size))
+		return qcow2_guard_add(q, offset, q->cluster_size, err);
+	return claim(q, offset, q->cluster_size, err);
+}
+
+static int claim_refcounts(struct qcow2 *q, struct gild_error *err)
+{
+	const struct qcow2_table *table = &q->reftable;
+
+	if (claim(q, table->offset, table->count * 8ULL, err) < 0)
+		return -1;
+	for (uint32_t i = 0; i < table->count; i++)
+		if (claim_table(q, table->entries[i] & QCOW2_REFTABLE_MASK,
+				err) < 0)
 			return -1;
+	return 0;
+}
+
+/* What the header leads to. */
+static int claim_first(struct qcow2 *q, struct gild_error *err)
+{
+	const struct qcow2_header *h = &q->header;
+
+	if (claim(q, 0, q->cluster_size, err) < 0 ||
+	    claim(q, q->l1.offset, q->l1.count * 8ULL, err) < 0 ||
+	    claim_refcounts(q, err) < 0)
+		return -1;
+	if (h->has_crypto &&
+	    claim(q, h->crypto_offset, h->crypto_length, err) < 0)
+		return -1;
+	return h->snapshot_count ? claim(q, h->snapshots_offset, 1, err) : 0;
+}
+
+/* L2 tables that are changed where they are. */
+static int claim_own(struct qcow2 *q, struct gild_error *err)
+{
+	uint64_t entry;
+
+	for (uint32_t i = 0; i < q->l1.count; i++) {
+		entry = q->l1.entries[i];
+		if (entry & QCOW2_COPIED &&
+		    claim_table(q, entry & QCOW2_OFFSET_MASK, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Shared L2 tables are replaced before they are changed, so the same one may be
+ * there twice; but nothing else may change them. */
+static int add_shared(struct qcow2 *q, bool look, struct gild_error *err)
+{
+	uint64_t entry, offset;
+
+	for (uint32_t i = 0; i < q->l1.count; i++) {
+		entry = q->l1.entries[i];
+		offset = entry & QCOW2_OFFSET_MASK;
+		if (entry & QCOW2_COPIED || !offset)
+			continue;
+		if (!look &&
+		    qcow2_guard_add(q, offset, q->cluster_size, err) < 0)
+			return -1;
+		if (look && qcow2_guard_hit(q, offset, q->cluster_size))
+			return fail_overlap(offset, err);
 	}
 	return 0;
 }
@@ -134,15 +217,8 @@ static int add_entries(struct qcow2 *q, const struct qcow2_table *table,
 int qcow2_guard_fill(struct qcow2 *q, struct gild_error *err)
 {
 	qcow2_guard_free(&q->guard);
-	if (qcow2_guard_add(q, 0, q->cluster_size, err) < 0 ||
-	    add_entries(q, &q->l1, QCOW2_OFFSET_MASK, err) < 0 ||
-	    add_entries(q, &q->reftable, QCOW2_REFTABLE_MASK, err) < 0)
+	if (claim_first(q, err) < 0 || claim_own(q, err) < 0 ||
+	    add_shared(q, true, err) < 0)
 		return -1;
-	if (q->header.has_crypto &&
-	    qcow2_guard_add(q, q->header.crypto_offset,
-			    q->header.crypto_length, err) < 0)
-		return -1;
-	if (!q->header.snapshot_count)
-		return 0;
-	return qcow2_guard_add(q, q->header.snapshots_offset, 1, err);
+	return add_shared(q, false, err);
 }

@@ -345,7 +345,8 @@ void qcow2_guard_remove(struct qcow2 *q, uint64_t offset, uint64_t length);
 /* Does a range touch metadata? */
 bool qcow2_guard_hit(const struct qcow2 *q, uint64_t offset, uint64_t length);
 void qcow2_guard_free(struct qcow2_guard *guard);
-/* All metadata that the tables in memory lead to. */
+/* All metadata that the tables in memory lead to. GILD_ERR_CORRUPT where some
+ * lies over other metadata: a change of the one would destroy the other. */
 int qcow2_guard_fill(struct qcow2 *q, struct gild_error *err);
 
 /* --- map.c, write.c, zero.c, writeback.c, resize.c, empty.c, backing.c: see

@@ -150,6 +150,8 @@ int qcow2_begin_changes(struct qcow2 *q, struct gild_error *err)
 		return qcow2_writeback(q, false, err);
 	if (q->prepared)
 		return 0;
+	if (qcow2_guard_fill(q, err) < 0)
+		return -1;
 	header.autoclear &= keep;
 	if (header.compatible & QCOW2_COMPAT_LAZY_REFCOUNTS)
 		header.incompatible |= QCOW2_INCOMPAT_DIRTY;
@@ -161,8 +163,6 @@ int qcow2_begin_changes(struct qcow2 *q, struct gild_error *err)
 		q->header = header;
 		q->marked_dirty = header.incompatible & QCOW2_INCOMPAT_DIRTY;
 	}
-	if (qcow2_guard_fill(q, err) < 0)
-		return -1;
 	q->prepared = true;
 	return 0;
 }

@@ -109,5 +109,7 @@ int qcow2_tree_switch(struct qcow2 *q, const uint64_t *l1, uint32_t entries,
 	qcow2_cache_drop(&q->l2_cache);
 	ret = qcow2_tree_drop(q, old.entries, old.count, old.offset, err);
 	free(old.entries);
-	return ret < 0 ? -1 : qcow2_guard_fill(q, err);
+	/* Not to be changed, should its tables lie over others. */
+	q->prepared = !ret && !qcow2_guard_fill(q, err);
+	return q->prepared ? 0 : -1;
 }
