@@ -15,13 +15,15 @@
 #include "util/memory.h"
 #include "util/zeros.h"
 
+/* Read at a time, or a cluster where that is larger. */
 #define PIECE (1U << 20)
 
 struct rebase {
 	struct image *image;   /* still with its old backing file */
 	struct image *fresh;   /* the new one, or NULL: none */
 	uint64_t unit;         /* of comparing and writing */
-	unsigned char *old_bytes, *new_bytes; /* PIECE each */
+	uint64_t piece;        /* read at a time; whole units */
+	unsigned char *old_bytes, *new_bytes; /* piece each */
 	bool compress;
 	struct gild_job *job;
 };
@@ -48,8 +50,9 @@ static int keep_old(const struct rebase *rebase, const unsigned char *bytes,
 	if (is_zero(bytes, length))
 		return image_zero(image, offset, length,
 				  GILD_ZERO_UNMAP | IMAGE_ZERO_OWN, err);
-	/* Part of a cluster that has subclusters of its own stays plain. */
-	if (rebase->compress &&
+	/* Part of a cluster stays plain: where it has subclusters of its own, or
+	 * where what is below it changes inside. */
+	if (rebase->compress && is_aligned(offset, rebase->unit) &&
 	    (length == rebase->unit || offset + length == image->size))
 		return gild_write_compressed((struct gild_image *)image, bytes,
 					     length, offset, err);
@@ -115,8 +118,8 @@ static int64_t rebase_piece(const struct rebase *rebase, uint64_t offset,
 	length = min_u64(old.length, fresh.length);
 	if (same_place(&old, &fresh))
 		return (int64_t)length;
-	if (length > PIECE)
-		length = PIECE - (offset & (rebase->unit - 1));
+	if (length > rebase->piece)
+		length = rebase->piece - (offset & (rebase->unit - 1));
 	return compare_piece(rebase, offset, length, err) < 0 ? -1 :
 							       (int64_t)length;
 }
@@ -174,11 +177,14 @@ static int rebase_safely(struct image *image,
 			 const struct gild_rebase_options *options,
 			 struct gild_job *job, struct gild_error *err)
 {
-	AUTO_FREE unsigned char *old_bytes = memory_io_buffer(PIECE);
-	AUTO_FREE unsigned char *new_bytes = memory_io_buffer(PIECE);
+	uint64_t unit = max_u64(image->unit, image->cluster_size);
+	uint64_t piece = max_u64(PIECE, unit);
+	AUTO_FREE unsigned char *old_bytes = memory_io_buffer(piece);
+	AUTO_FREE unsigned char *new_bytes = memory_io_buffer(piece);
 	struct rebase rebase = {
 		.image = image,
-		.unit = max_u64(image->unit, image->cluster_size),
+		.unit = unit,
+		.piece = piece,
 		.old_bytes = old_bytes,
 		.new_bytes = new_bytes,
 		.compress = options->compress,

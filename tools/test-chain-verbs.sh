@@ -89,6 +89,31 @@ qemu-img convert -O raw over.qcow2 over.raw
 gild commit -q over.qcow2
 equal raw over.raw raw flat.img
 
+# Clusters larger than what is read at a time; what is below them changes within
+# one, and at the disk's end.
+truncate -s 8064k old.raw
+dd if=/dev/urandom of=old.raw bs=512k seek=3 count=4 conv=notrunc status=none
+printf 'x%.0s' {1..6144} | dd of=old.raw bs=1k seek=8058 conv=notrunc status=none
+cp old.raw same.raw
+printf x | dd of=old.raw bs=1 seek=3000000 conv=notrunc status=none
+truncate -s 8064k zero.raw
+for new in same.raw zero.raw; do
+	for args in -o -c; do
+		qemu-img create -q -f qcow2 -o cluster_size=2M -b old.raw \
+			-F raw large.qcow2
+		run timeout 60 "$GILD" rebase ${args#-o} -b $new -F raw \
+			large.qcow2
+		expect 0
+		sound large.qcow2
+		equal raw old.raw qcow2 large.qcow2
+	done
+done
+qemu-img create -q -f qcow2 -b old.raw -F raw small.qcow2
+run gild rebase -c -b zero.raw -F raw small.qcow2
+expect 0
+sound small.qcow2
+equal raw old.raw qcow2 small.qcow2
+
 # Snapshots stay what they were.
 qemu-img create -q -f qcow2 snap.qcow2 4M
 put qcow2 snap.qcow2 'write -P 1 0 4M'
