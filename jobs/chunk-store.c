@@ -101,11 +101,42 @@ static int place_compressed_run(struct copy *copy, struct chunk *chunk,
 	return ret;
 }
 
-static int place_units(struct copy *copy, struct chunk *chunk,
+/* Bytes of the last unit, where the target goes on behind them with something
+ * that stays. */
+static uint64_t tail_length(const struct copy *copy, const struct chunk *chunk)
+{
+	if (!copy->keeps_rest ||
+	    chunk->start + chunk->length >= copy->target->size)
+		return 0;
+	return chunk->length & (copy->unit - 1);
+}
+
+/* The source's end is the last to be placed, so its turn may take the time to
+ * write. */
+static int place_tail(struct copy *copy, const struct chunk *chunk,
+		      uint64_t length, struct gild_error *err)
+{
+	uint64_t at = chunk->length - length;
+
+	switch (chunk->states[at / copy->unit]) {
+	case UNIT_KEEP:
+		return 0;
+	case UNIT_ZERO:
+		return copy->target_is_zero ?
+			       0 :
+			       image_zero(copy->target, chunk->start + at,
+					  length, GILD_ZERO_UNMAP, err);
+	default:
+		return image_write(copy->target, chunk->data + at, length,
+				   chunk->start + at, err);
+	}
+}
+
+static int place_units(struct copy *copy, struct chunk *chunk, uint64_t units,
 		       struct gild_error *err)
 {
 	const unsigned char *bytes = chunk->packed;
-	uint64_t units = chunk_units(copy, chunk), end;
+	uint64_t end;
 	int ret = 0;
 
 	for (uint64_t i = 0; i < units && !ret; i = end) {
@@ -125,13 +156,21 @@ static int place_units(struct copy *copy, struct chunk *chunk,
 
 int chunk_place(struct copy *copy, struct chunk *chunk, struct gild_error *err)
 {
+	uint64_t tail;
+	int ret;
+
 	if (!copy->target)
 		return stream_write(copy->stream_out, chunk->data,
 				    chunk->length, err);
-	if (make_room(copy, chunk->start + chunk->length, err) < 0 ||
-	    place_units(copy, chunk, err) < 0)
-		return error_prefix(err, "%s: ", copy->target->path);
-	return 0;
+	ret = make_room(copy, chunk->start + chunk->length, err);
+	if (!ret) {
+		tail = tail_length(copy, chunk);
+		ret = place_units(copy, chunk, chunk_units(copy, chunk) -
+				  (tail != 0), err);
+		if (!ret && tail)
+			ret = place_tail(copy, chunk, tail, err);
+	}
+	return ret < 0 ? error_prefix(err, "%s: ", copy->target->path) : 0;
 }
 
 void chunk_abort(struct copy *copy, struct chunk *chunk)

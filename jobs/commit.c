@@ -45,6 +45,7 @@ static int fill_base(struct image *top, struct image *base,
 	struct gild_image *sources[] = { (struct gild_image *)top };
 	struct copy copy = {
 		.find_zeros = true,
+		.keeps_rest = true,
 		.keep_depth = base->depth - top->depth,
 		.job = job,
 	};

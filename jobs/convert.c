@@ -121,6 +121,7 @@ static uint64_t granule(const struct gild_convert_options *options)
 static void set_base(struct copy *copy, const struct target *target)
 {
 	copy->target_is_zero = target->is_zero;
+	copy->keeps_rest = target->keeps_rest;
 	copy->base = target->base;
 	copy->keep_depth = target->base &&
 			   base_is_shared(target->base, &copy->source);

@@ -36,6 +36,8 @@ struct copy {
 	bool compress;
 	bool find_zeros;           /* unless -S 0 */
 	bool target_is_zero;       /* where nothing is written */
+	bool keeps_rest;           /* the target held something before: what is
+				    * behind the source's end stays */
 	unsigned keep_depth;       /* what layers from this depth on have is
 				    * there already; 0: copy all */
 	struct image *base;        /* the target's backing file, to compare

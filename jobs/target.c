@@ -112,6 +112,7 @@ static int make(struct target *target, const struct source *source,
 			  ((!target->file.is_device &&
 			    !target->image->encryption) ||
 			   target->image->cluster_size);
+	target->keeps_rest = target->file.is_device;
 	return 0;
 }
 
@@ -132,6 +133,7 @@ static int open_existing(struct target *target, uint64_t size,
 	if (!image)
 		return -1;
 	target->is_zero = options->target_is_zero;
+	target->keeps_rest = true;
 	if (gild_size(image) < size)
 		return fail(err, GILD_ERR_RANGE, 0,
 			    "%s: is smaller (%llu bytes) than the source "

@@ -15,6 +15,8 @@ struct target {
 	struct newfile file;   /* where has_file */
 	bool has_file;         /* made here, not published yet */
 	bool is_zero;          /* reads as zeros where nothing was written */
+	bool keeps_rest;       /* may be larger than the source, and what is
+				* there stays */
 };
 
 /* Make or open the target. size: of the disk. */

@@ -114,6 +114,19 @@ expect 0
 sound small.qcow2
 equal raw old.raw qcow2 small.qcow2
 
+# A base that is larger keeps what is behind the top's end.
+for format in qcow2 raw; do
+	qemu-img create -q -f $format large.$format 1M
+	put $format large.$format 'write -P 5 0 1M'
+	qemu-img convert -f $format -O raw large.$format expected.raw
+	qemu-img create -q -f qcow2 -b large.$format -F $format short.qcow2 \
+		100352
+	put qcow2 short.qcow2 'write -P 6 98304 2048'
+	put raw expected.raw 'write -P 6 98304 2048'
+	gild commit -q short.qcow2
+	equal raw expected.raw $format large.$format
+done
+
 # Snapshots stay what they were.
 qemu-img create -q -f qcow2 snap.qcow2 4M
 put qcow2 snap.qcow2 'write -P 1 0 4M'

@@ -30,6 +30,16 @@ run gild convert -n "$PWD/x.qcow2" "$device"
 expect 0
 cmp -n 10M x.raw "$device"
 
+# To the byte.
+tr '\0' '\252' </dev/zero | head -c 64k >filled.raw || :
+dd if=filled.raw of="$device" conv=notrunc status=none
+truncate -s 512 sector.raw
+dd if=sector.raw of=filled.raw conv=notrunc status=none
+run gild convert sector.raw "$device"
+expect 0
+sync "$device"
+cmp -n 64K filled.raw "$device"
+
 # As a source it has the size of the device.
 run gild convert -f raw -O qcow2 "$device" y.qcow2
 expect 0

@@ -111,6 +111,27 @@ put raw there.raw 'write -P 77 0 10M'
 run gild convert -n x.raw there.raw
 expect 0
 same x.raw there.raw
+# What is behind the source's end stays, though a cluster or block goes on there.
+for tail in data zero; do
+	head -c 700928 x.raw >odd.raw
+	[ $tail = data ] || truncate -s 640k odd.raw
+	truncate -s 700928 odd.raw
+	for args in '' -c '-S 0'; do
+		qcow2 there.qcow2 2M -o cluster_size=64k
+		put qcow2 there.qcow2 'write -P 77 0 2M'
+		qemu-img convert -O raw there.qcow2 there.raw
+		cp there.raw expected.raw
+		dd if=odd.raw of=expected.raw conv=notrunc status=none
+		run gild convert -n $args -O qcow2 odd.raw there.qcow2
+		expect 0
+		sound there.qcow2
+		equal raw expected.raw qcow2 there.qcow2
+		[ "$args" != -c ] || continue
+		run gild convert -n $args odd.raw there.raw
+		expect 0
+		same expected.raw there.raw
+	done
+done
 truncate -s 0 zero.raw
 truncate -s 10M zero.raw
 run gild convert -n --target-is-zero zlib.qcow2 zero.raw
