@@ -16,6 +16,10 @@ static int make_room(struct copy *copy, uint64_t end, struct gild_error *err)
 
 	if (copy->source.count || end <= size)
 		return 0;
+	if (copy->keeps_rest)
+		return fail(err, GILD_ERR_RANGE, 0,
+			    "is smaller (%llu bytes) than the source",
+			    (unsigned long long)size);
 	while (size < end)
 		size *= 2;
 	return target->ops->resize(target, size, err);

@@ -48,6 +48,10 @@ static int check_streams(const struct gild_convert_options *options,
 	if (!options->source_count && options->backing)
 		return fail(err, GILD_ERR_INVALID, 0,
 			    "a stream cannot be compared with a backing file");
+	if (!options->source_count && has_option(options, "preallocation", "off"))
+		return fail(err, GILD_ERR_UNSUPPORTED, 0,
+			    "no space can be set aside for a stream, whose "
+			    "length is not known");
 	if (options->target)
 		return 0;
 	if (options->compress)
@@ -145,6 +149,15 @@ static struct copy copy_for(const struct source *source,
 
 /* ---------------------------------------------------------- to an image -- */
 
+/* As far as it is known; what is there already is as large as it is. */
+static uint64_t disk_size(const struct source *source,
+			  const struct gild_convert_options *options)
+{
+	if (source->count)
+		return source->size;
+	return options->no_create ? 0 : STREAM_SIZE;
+}
+
 static bool may_share(const struct copy *copy,
 		      const struct gild_convert_options *options)
 {
@@ -170,10 +183,10 @@ static int to_image(const struct source *source,
 		    struct gild_job *job, struct gild_error *err)
 {
 	struct copy copy = copy_for(source, options, job);
-	uint64_t size = source->count ? source->size : STREAM_SIZE;
 	struct target target;
 
-	if (target_open(&target, source, size, options, err) < 0)
+	if (target_open(&target, source, disk_size(source, options), options,
+			err) < 0)
 		return -1;
 	copy_set_target(&copy, target.image, options->compress,
 			granule(options));

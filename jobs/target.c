@@ -80,6 +80,17 @@ static int open_base(struct target *target, const struct source *source,
 	return target->base ? 0 : -1;
 }
 
+/* How long a stream is will be seen: until then a raw disk on a device is as
+ * large as that. */
+static int set_size(struct gild_create_options *create,
+		    const struct newfile *file, struct storage *storage,
+		    const struct source *source, struct gild_error *err)
+{
+	if (source->count || !file->is_device || strcmp(create->format, "raw"))
+		return 0;
+	return storage_size(storage, &create->size, err);
+}
+
 static int make(struct target *target, const struct source *source,
 		uint64_t size, const struct gild_convert_options *options,
 		struct gild_error *err)
@@ -102,6 +113,10 @@ static int make(struct target *target, const struct source *source,
 				 image_storage_flags(&open_options), err);
 	if (!storage)
 		return -1;
+	if (set_size(&create, &target->file, storage, source, err) < 0) {
+		storage_close(storage);
+		return -1;
+	}
 	target->image = create_and_open(storage, &create, options, err);
 	if (!target->image)
 		return -1;
@@ -112,7 +127,8 @@ static int make(struct target *target, const struct source *source,
 			  ((!target->file.is_device &&
 			    !target->image->encryption) ||
 			   target->image->cluster_size);
-	target->keeps_rest = target->file.is_device;
+	target->keeps_rest = target->file.is_device &&
+			     !target->image->cluster_size;
 	return 0;
 }
 

@@ -31,14 +31,28 @@ expect 0
 cmp -n 10M x.raw "$device"
 
 # To the byte.
-tr '\0' '\252' </dev/zero | head -c 64k >filled.raw || :
+tr '\0' '\252' </dev/zero | head -c 128k >filled.raw || :
 dd if=filled.raw of="$device" conv=notrunc status=none
 truncate -s 512 sector.raw
 dd if=sector.raw of=filled.raw conv=notrunc status=none
 run gild convert sector.raw "$device"
 expect 0
 sync "$device"
-cmp -n 64K filled.raw "$device"
+cmp -n 128K filled.raw "$device"
+
+# From a pipe, up to what the device holds.
+head -c 100001 /dev/urandom >bytes.raw
+dd if=bytes.raw of=filled.raw conv=notrunc status=none
+run gild convert - "$device" < <(cat bytes.raw)
+expect 0
+sync "$device"
+cmp -n 128K filled.raw "$device"
+run gild convert -O qcow2 - "$device" < <(cat x.raw)
+expect 0
+equal raw x.raw qcow2 "$device"
+truncate -s 17M longer.raw
+run gild convert - "$device" < <(cat longer.raw || :)
+expect_error 'is smaller (16777216 bytes) than the source'
 
 # As a source it has the size of the device.
 run gild convert -f raw -O qcow2 "$device" y.qcow2

@@ -34,6 +34,22 @@ for size in 1 511 512 513 65535 65536 65537; do
 	cmp -n $size bytes.raw s.raw
 done
 
+# Into what is there already, which is as large as it is.
+for format in raw qcow2; do
+	head -c 100001 /dev/urandom >bytes.raw
+	qemu-img create -q -f $format there.$format 1M
+	put $format there.$format 'write -P 5 0 1M'
+	qemu-img convert -f $format -O raw there.$format expected.raw
+	dd if=bytes.raw of=expected.raw conv=notrunc status=none
+	gild convert -n -O $format - there.$format < <(cat bytes.raw)
+	equal raw expected.raw $format there.$format
+	run gild convert -n -O $format - there.$format < <(cat x.raw || :)
+	expect_error 'is smaller (1048576 bytes) than the source'
+done
+run gild convert -O qcow2 -o preallocation=full - no.qcow2 < <(cat x.raw || :)
+expect_error 'no space can be set aside for a stream'
+[ ! -e no.qcow2 ] || fail "a target was made"
+
 # A file in is used like a named one, in its format.
 gild convert -f qcow2 - file.raw <z.qcow2
 same x.raw file.raw
