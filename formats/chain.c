@@ -126,7 +126,8 @@ int chain_map_deep(struct image *image, uint64_t offset, uint64_t length,
 
 	if (chain_map(image, offset, length, extent, layer, err) < 0)
 		return -1;
-	if (extent->kind != EXTENT_DATA)
+	/* What is encrypted reads as something else than zeros there. */
+	if (extent->kind != EXTENT_DATA || extent->cipher)
 		return 0;
 	if (storage_extent(extent->storage, extent->host_offset, &data, &end,
 			   err) < 0)

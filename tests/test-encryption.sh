@@ -145,6 +145,12 @@ expect_out "fmt=qcow2 encrypt.format=luks encrypt.key-secret=s \
 encrypt.hash-alg=sha1 encrypt.iter-time=1 cluster_size=65536"
 run gild create "${hello[@]}" -f luks -o iter-time=1,key-secret=s ours 10M
 expect_out "Formatting 'ours', fmt=luks size=10485760 key-secret=s iter-time=1"
+# Its holes read as they decrypt, which is no zeros.
+qemu-img convert "${hello[@]}" --image-opts "$luks"=ours -O raw wanted.raw
+run gild convert -f luks -O raw --secret-file pass ours back.raw
+expect 0
+same wanted.raw back.raw
+gild_same luks ours wanted.raw
 run gild create "${hello[@]}" -f qcow2 -o encryption=on ours 10M
 expect_err 'weak'
 for options in "-O luks" "-O qcow2 -o encrypt.format=luks"; do
