@@ -28,6 +28,7 @@
 struct image;
 struct cipher;
 struct shortcuts;
+struct luks_area;
 
 enum extent_kind {
 	EXTENT_DATA,       /* plain bytes in storage at host_offset */
@@ -174,6 +175,11 @@ struct format_ops {
 	 * the content. May be NULL. */
 	int (*set_backing)(struct image *image, const char *name,
 			   const char *format, struct gild_error *err);
+
+	/* Where the image's LUKS header is, whose key slots are about to change.
+	 * The image is open for writing. May be NULL: there is none. */
+	int (*key_area)(struct image *image, struct luks_area *area,
+			struct gild_error *err);
 
 	/* Add what is specific to the format. May be NULL. */
 	int (*info)(struct image *image, struct gild_info *info,

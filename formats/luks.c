@@ -86,6 +86,17 @@ static void luks_close(struct image *image)
 	cipher_free(luks_of(image)->cipher);
 }
 
+static int luks_key_area(struct image *image, struct luks_area *area,
+			 struct gild_error *err)
+{
+	(void)err;
+	*area = (struct luks_area){
+		.storage = image->storage,
+		.length = luks_of(image)->payload,
+	};
+	return 0;
+}
+
 /* --- reading and writing -------------------------------------------------- */
 
 static int luks_map(struct image *image, uint64_t offset, uint64_t length,
@@ -218,5 +229,6 @@ const struct format_ops luks_format = {
 	.resize = luks_resize,
 	.create = luks_create_image,
 	.measure = luks_measure,
+	.key_area = luks_key_area,
 	.info = luks_describe,
 };

@@ -371,6 +371,102 @@ Test(encryption, locked_images_show_their_structure)
 	close_ok(image);
 }
 
+/* --- key slots ------------------------------------------------------------ */
+
+static int change_key(const struct kind *kind, const char *opener,
+		      const struct gild_key_change *change,
+		      struct gild_error *err)
+{
+	struct gild_image *image = open_with(kind->name, opener, secrets, 2,
+					     GILD_OPEN_WRITE, err);
+	int ret;
+
+	cr_assert_not_null(image, "%s", err->message);
+	ret = gild_change_key(image, change, err);
+	close_ok(image);
+	return ret;
+}
+
+static bool opens(const struct kind *kind, const char *id)
+{
+	struct gild_image *image =
+		open_with(kind->name, id, secrets, 2, 0, NULL);
+
+	if (!image)
+		return false;
+	gild_close(image, NULL);
+	return true;
+}
+
+ParameterizedTestParameters(encryption, keys_come_and_go)
+{
+	return cr_make_param_array(struct kind, kinds, 2);
+}
+
+ParameterizedTest(struct kind *kind, encryption, keys_come_and_go)
+{
+	const struct gild_key_change add = { "two", 3, .milliseconds = 1 };
+	const struct gild_key_change any = { "two", -1, .milliseconds = 1 };
+	const struct gild_key_change drop = { "one", -1, .remove = true };
+	const struct gild_key_change drop_slot = { NULL, 0, .remove = true };
+	struct gild_error err = { 0 };
+
+	create_ok(kind);
+	cr_expect_not(opens(kind, "two"));
+	cr_expect_eq(change_key(kind, "one", &add, &err), 0, "%s", err.message);
+	cr_expect(opens(kind, "two"));
+	/* in use */
+	cr_expect_eq(change_key(kind, "one", &add, &err), -1);
+	cr_expect_eq(err.kind, GILD_ERR_INVALID, "%s", err.message);
+	cr_expect_eq(change_key(kind, "two", &any, &err), 0, "%s", err.message);
+	cr_expect_eq(change_key(kind, "two", &drop, &err), 0, "%s",
+		     err.message);
+	cr_expect_not(opens(kind, "one"));
+	cr_expect(opens(kind, "two"));
+	cr_expect_eq(change_key(kind, "two", &drop, &err), -1);
+	cr_expect(strstr(err.message, "opens no key slot"), "%s", err.message);
+	cr_expect_eq(change_key(kind, "two", &drop_slot, &err), -1);
+	cr_expect(strstr(err.message, "not in use"), "%s", err.message);
+}
+
+Test(encryption, the_last_key_stays_unless_forced)
+{
+	struct gild_key_change drop = { "one", -1, .remove = true };
+	const struct gild_key_change drop_slot = { NULL, 0, .remove = true };
+	const struct gild_key_change nothing = { NULL, -1, .remove = true };
+	struct gild_error err = { 0 };
+
+	create_ok(&kinds[1]);
+	cr_expect_eq(change_key(&kinds[1], "one", &drop, &err), -1);
+	cr_expect_eq(err.kind, GILD_ERR_DENIED);
+	cr_expect_eq(change_key(&kinds[1], "one", &drop_slot, &err), -1);
+	cr_expect_eq(err.kind, GILD_ERR_DENIED);
+	cr_expect_eq(change_key(&kinds[1], "one", &nothing, &err), -1);
+	cr_expect_eq(err.kind, GILD_ERR_INVALID);
+	cr_expect(opens(&kinds[1], "one"));
+	drop.force = true;
+	cr_expect_eq(change_key(&kinds[1], "one", &drop, &err), 0, "%s",
+		     err.message);
+	cr_expect_not(opens(&kinds[1], "one"));
+}
+
+Test(encryption, keys_are_those_of_luks)
+{
+	const struct gild_key_change add = { "two", -1, .milliseconds = 1 };
+	struct gild_error err = { 0 };
+	struct gild_image *image;
+
+	create_ok(&kinds[2]);
+	cr_expect_eq(change_key(&kinds[2], "one", &add, &err), -1);
+	cr_expect_eq(err.kind, GILD_ERR_UNSUPPORTED);
+	create_ok(&kinds[1]);
+	image = open_with("a.qcow2", "one", secrets, 2, 0, &err);
+	cr_assert_not_null(image, "%s", err.message);
+	cr_expect_eq(gild_change_key(image, &add, &err), -1);
+	cr_expect_eq(err.kind, GILD_ERR_DENIED);
+	close_ok(image);
+}
+
 /* --- chains, snapshots ---------------------------------------------------- */
 
 Test(encryption, each_layer_has_its_own_secret)

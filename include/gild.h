@@ -300,6 +300,34 @@ GILD_PUBLIC int gild_snapshot_delete(struct gild_image *image,
 				     const char *id_or_name,
 				     struct gild_error *err);
 
+/* ---------------------------------------------------------------- keys -- */
+
+/* The default of milliseconds, and of a new image's iter-time. */
+#define GILD_KEY_TIME 2000
+
+struct gild_key_change {
+	const char *secret;            /* id of one of the policy's secrets */
+	int slot;                      /* a key slot, or -1 */
+	bool remove;
+	bool force;                    /* remove the last one, too */
+	unsigned milliseconds;         /* that the secret takes to try */
+};
+
+/*
+ * Key slots of an image that is encrypted with LUKS and open for writing.
+ *
+ * Add: the secret opens the image, too, by the slot that is given (-1: the
+ * first free one), which must be free. Another of the policy's secrets opens
+ * the image now. Remove: the slot that is given; where none is, every slot that
+ * the secret opens. Without any slot nobody opens the image again, so the last
+ * one goes only with force.
+ *
+ * Stopped at any moment, each slot is as before or as after.
+ */
+GILD_PUBLIC int gild_change_key(struct gild_image *image,
+				const struct gild_key_change *change,
+				struct gild_error *err);
+
 /* -------------------------------------------------------------- create -- */
 
 /* An option in a format's own words, as after qemu-img's -o. */

@@ -102,11 +102,9 @@ static int is_master(const struct luks_header *header,
 	return CRYPTO_memcmp(digest, header->digest, sizeof(digest)) == 0;
 }
 
-/* 1: the secret opens the slot, 0: it does not. */
-static int try_slot(const struct luks_area *area,
-		    const struct luks_header *header, unsigned number,
-		    const struct gild_secret *secret, struct luks_key *key,
-		    struct gild_error *err)
+int luks_try(const struct luks_area *area, const struct luks_header *header,
+	     unsigned number, const struct gild_secret *secret,
+	     struct luks_key *key, struct gild_error *err)
 {
 	const struct luks_slot *slot = &header->slots[number];
 	struct material material;
@@ -136,7 +134,7 @@ int luks_unlock(const struct luks_area *area, const struct luks_header *header,
 	for (unsigned i = 0; i < LUKS_SLOTS; i++) {
 		if (!header->slots[i].active)
 			continue;
-		got = try_slot(area, header, i, secret, key, err);
+		got = luks_try(area, header, i, secret, key, err);
 		if (got)
 			return got < 0 ? -1 : (int)i;
 	}

@@ -86,6 +86,11 @@ uint64_t luks_material_length(uint32_t key_length, uint32_t stripes);
 
 /* --- luks-slots.c --------------------------------------------------------- */
 
+/* 1: the secret opens the slot, which is active; 0: it does not. */
+int luks_try(const struct luks_area *area, const struct luks_header *header,
+	     unsigned slot, const struct gild_secret *secret,
+	     struct luks_key *key, struct gild_error *err);
+
 /*
  * Find the slot that a secret opens: its number, and the key. GILD_ERR_DENIED
  * where there is none. Takes as long as the header wants it to, for each active

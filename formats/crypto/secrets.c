@@ -85,20 +85,30 @@ static int unlock_any(const struct luks_area *area,
 	return -1;
 }
 
+int secrets_unlock_key(const struct luks_area *area,
+		       const struct luks_header *header,
+		       const struct gild_policy *policy, const char *id,
+		       struct luks_key *key, struct gild_error *err)
+{
+	const struct gild_secret *secrets;
+	size_t count;
+
+	if (luks_check(header, area->length, err) < 0 ||
+	    check_cipher(header, err) < 0 ||
+	    secrets_find(policy, id, &secrets, &count, err) < 0)
+		return -1;
+	return unlock_any(area, header, secrets, count, key, err);
+}
+
 struct cipher *secrets_unlock(const struct luks_area *area,
 			      const struct luks_header *header,
 			      const struct gild_policy *policy, const char *id,
 			      struct gild_error *err)
 {
-	const struct gild_secret *secrets;
-	struct cipher *cipher = NULL;
+	struct cipher *cipher;
 	struct luks_key key;
-	size_t count;
 
-	if (luks_check(header, area->length, err) < 0 ||
-	    check_cipher(header, err) < 0 ||
-	    secrets_find(policy, id, &secrets, &count, err) < 0 ||
-	    unlock_any(area, header, secrets, count, &key, err) < 0)
+	if (secrets_unlock_key(area, header, policy, id, &key, err) < 0)
 		return NULL;
 	cipher = luks_cipher(header, &key, err);
 	luks_key_wipe(&key);

@@ -82,3 +82,17 @@ int qcow2_encryption_open(struct qcow2 *q, struct gild_error *err)
 		q->cipher = aes ? open_aes(q, err) : open_luks(q, err);
 	return q->cipher ? 0 : -1;
 }
+
+int qcow2_key_area(struct image *image, struct luks_area *area,
+		   struct gild_error *err)
+{
+	struct qcow2 *q = qcow2_of(image);
+	struct luks_header header;
+	int ret;
+
+	/* What vouches for the image's state does so no more. */
+	pthread_rwlock_wrlock(&q->lock);
+	ret = qcow2_begin_changes(q, err);
+	pthread_rwlock_unlock(&q->lock);
+	return ret < 0 ? -1 : qcow2_luks_read(q, area, &header, err);
+}

@@ -248,6 +248,7 @@ const struct format_ops qcow2_format = {
 	.snapshot = qcow2_snapshot_change,
 	.empty = qcow2_empty,
 	.set_backing = qcow2_set_backing,
+	.key_area = qcow2_key_area,
 	.info = qcow2_info,
 	.check = qcow2_check,
 	.create = qcow2_create,
