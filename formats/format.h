@@ -176,10 +176,11 @@ struct format_ops {
 	int (*set_backing)(struct image *image, const char *name,
 			   const char *format, struct gild_error *err);
 
-	/* Where the image's LUKS header is, whose key slots are about to change.
-	 * The image is open for writing. May be NULL: there is none. */
+	/* Where the image's LUKS header is, whose key slots are about to
+	 * change, and what encrypts the data; both borrowed. The image is open
+	 * for writing, and encrypted so. May be NULL: it never is. */
 	int (*key_area)(struct image *image, struct luks_area *area,
-			struct gild_error *err);
+			const struct cipher **cipher, struct gild_error *err);
 
 	/* Add what is specific to the format. May be NULL. */
 	int (*info)(struct image *image, struct gild_info *info,

@@ -52,6 +52,11 @@ bool image_same_file(struct storage *a, struct storage *b);
 struct storage *image_open_file(struct image *image, const char *name,
 				struct gild_error *err);
 
+/* --- keys.c: see gild_change_key ------------------------------------------ */
+
+int image_change_key(struct image *image, const struct gild_key_change *change,
+		     struct gild_error *err);
+
 /* --- io.c ---------------------------------------------------------------- */
 
 int image_read(struct image *image, void *buffer, uint64_t length,

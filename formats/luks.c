@@ -87,9 +87,10 @@ static void luks_close(struct image *image)
 }
 
 static int luks_key_area(struct image *image, struct luks_area *area,
-			 struct gild_error *err)
+			 const struct cipher **cipher, struct gild_error *err)
 {
 	(void)err;
+	*cipher = luks_of(image)->cipher;
 	*area = (struct luks_area){
 		.storage = image->storage,
 		.length = luks_of(image)->payload,

@@ -417,7 +417,7 @@ ParameterizedTest(struct kind *kind, encryption, keys_come_and_go)
 	cr_expect(opens(kind, "two"));
 	/* in use */
 	cr_expect_eq(change_key(kind, "one", &add, &err), -1);
-	cr_expect_eq(err.kind, GILD_ERR_INVALID, "%s", err.message);
+	cr_expect_eq(err.kind, GILD_ERR_DENIED, "%s", err.message);
 	cr_expect_eq(change_key(kind, "two", &any, &err), 0, "%s", err.message);
 	cr_expect_eq(change_key(kind, "two", &drop, &err), 0, "%s",
 		     err.message);

@@ -309,20 +309,23 @@ struct gild_key_change {
 	const char *secret;            /* id of one of the policy's secrets */
 	int slot;                      /* a key slot, or -1 */
 	bool remove;
-	bool force;                    /* remove the last one, too */
-	unsigned milliseconds;         /* that the secret takes to try */
+	bool force;                    /* what cannot be undone, too */
+	unsigned milliseconds;         /* that the secret takes to try; 0:
+					* GILD_KEY_TIME */
 };
 
 /*
- * Key slots of an image that is encrypted with LUKS and open for writing.
+ * Key slots of an image that is encrypted with LUKS, was opened for writing, and
+ * by one of its secrets.
  *
  * Add: the secret opens the image, too, by the slot that is given (-1: the
- * first free one), which must be free. Another of the policy's secrets opens
- * the image now. Remove: the slot that is given; where none is, every slot that
- * the secret opens. Without any slot nobody opens the image again, so the last
- * one goes only with force.
+ * first free one). One that is in use gets it only with force, and what it had
+ * opens no more. Remove: the slot that is given, where a secret is named, too,
+ * if it opens that; without a slot every one that the secret opens. Without any
+ * slot nobody opens the image again, so the last one goes only with force.
  *
- * Stopped at any moment, each slot is as before or as after.
+ * Stopped at any moment, each slot is as before or as after; where one in use
+ * gets another secret, another slot has that meanwhile.
  */
 GILD_PUBLIC int gild_change_key(struct gild_image *image,
 				const struct gild_key_change *change,

@@ -33,6 +33,7 @@ enum ivgen {
 struct cipher {
 	EVP_CIPHER *evp; /* NULL: locked */
 	unsigned char key[CIPHER_MAX_KEY];
+	size_t key_length;
 	enum ivgen ivgen;
 	EVP_CIPHER *essiv; /* where ivgen says so */
 	unsigned char essiv_key[EVP_MAX_MD_SIZE];
@@ -152,11 +153,19 @@ struct cipher *cipher_new(const char *name, const char *mode,
 	if (!cipher)
 		return fail_null(err, GILD_ERR_NOMEM, 0, "out of memory");
 	memcpy(cipher->key, key, key_length);
+	cipher->key_length = key_length;
 	if (set_mode(cipher, mode, key_length, err) < 0) {
 		cipher_free(cipher);
 		return NULL;
 	}
 	return cipher;
+}
+
+size_t cipher_key(const struct cipher *cipher,
+		  unsigned char key[static CIPHER_MAX_KEY])
+{
+	memcpy(key, cipher->key, cipher->key_length);
+	return cipher->key_length;
 }
 
 void cipher_free(const struct cipher *cipher)

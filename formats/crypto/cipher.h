@@ -32,6 +32,11 @@ struct cipher *cipher_new(const char *name, const char *mode,
 			  const unsigned char *key, size_t key_length,
 			  struct gild_error *err);
 
+/* The key again, to put it under another passphrase; the caller wipes it.
+ * Returns its length, 0 for cipher_locked. */
+size_t cipher_key(const struct cipher *cipher,
+		  unsigned char key[static CIPHER_MAX_KEY]);
+
 /* NULL is allowed, and so is cipher_locked. */
 void cipher_free(const struct cipher *cipher);
 

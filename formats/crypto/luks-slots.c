@@ -125,21 +125,34 @@ int luks_try(const struct luks_area *area, const struct luks_header *header,
 	return ret;
 }
 
+/* A slot that cannot be read does not keep the others from opening. */
 int luks_unlock(const struct luks_area *area, const struct luks_header *header,
 		const struct gild_secret *secret, struct luks_key *key,
 		struct gild_error *err)
 {
+	struct gild_error trouble = { .kind = GILD_ERR_NONE };
 	int got;
 
 	for (unsigned i = 0; i < LUKS_SLOTS; i++) {
 		if (!header->slots[i].active)
 			continue;
-		got = luks_try(area, header, i, secret, key, err);
-		if (got)
-			return got < 0 ? -1 : (int)i;
+		got = luks_try(area, header, i, secret, key, &trouble);
+		if (got > 0)
+			return (int)i;
 	}
-	return fail(err, GILD_ERR_DENIED, 0,
-		    "wrong passphrase: it opens no key slot");
+	if (trouble.kind == GILD_ERR_NONE)
+		return fail(err, GILD_ERR_DENIED, 0,
+			    "wrong passphrase: it opens no key slot");
+	if (err)
+		*err = trouble;
+	return -1;
+}
+
+int luks_is_key(const struct luks_header *header, const struct luks_key *key,
+		struct gild_error *err)
+{
+	return key->length == header->key_length ? is_master(header, key, err) :
+						   0;
 }
 
 /* --- changing ------------------------------------------------------------- */
@@ -149,16 +162,22 @@ static int flush(const struct luks_area *area, struct gild_error *err)
 	return area->unpublished ? 0 : storage_flush(area->storage, err);
 }
 
+static int fail_slot_number(int slot, struct gild_error *err)
+{
+	return fail(err, GILD_ERR_INVALID, 0,
+		    "there is no LUKS key slot %d (0 to %d are)", slot,
+		    LUKS_SLOTS - 1);
+}
+
 static int find_free(const struct luks_header *header, int wanted,
 		     struct gild_error *err)
 {
 	if (wanted >= LUKS_SLOTS)
-		return fail(err, GILD_ERR_INVALID, 0,
-			    "there is no LUKS key slot %d (0 to %d are)",
-			    wanted, LUKS_SLOTS - 1);
+		return fail_slot_number(wanted, err);
 	if (wanted >= 0 && header->slots[wanted].active)
-		return fail(err, GILD_ERR_INVALID, 0,
-			    "LUKS key slot %d is in use", wanted);
+		return fail(err, GILD_ERR_DENIED, 0,
+			    "LUKS key slot %d is in use: erase it first",
+			    wanted);
 	if (wanted >= 0)
 		return wanted;
 	for (int i = 0; i < LUKS_SLOTS; i++)
@@ -204,6 +223,17 @@ static int fill_slot(const struct luks_area *area,
 	return ret;
 }
 
+/* A slot's bytes are written twice, and differ only in the mark that it is in
+ * use: however the disk tears the second write, the slot is one or the other. */
+static int switch_slot(const struct luks_area *area, struct luks_header *header,
+		       unsigned slot, bool active, struct gild_error *err)
+{
+	header->slots[slot].active = active;
+	if (luks_write_slot(area, header, slot, err) < 0)
+		return -1;
+	return flush(area, err);
+}
+
 int luks_add(const struct luks_area *area, struct luks_header *header,
 	     const struct luks_key *key, const struct gild_secret *secret,
 	     int slot, uint32_t milliseconds, struct gild_error *err)
@@ -215,11 +245,10 @@ int luks_add(const struct luks_area *area, struct luks_header *header,
 		return -1;
 	place = &header->slots[slot];
 	old = *place;
-	place->active = true;
 	if (fill_slot(area, header, place, key, secret, milliseconds, err) ==
 		    0 &&
-	    luks_write_slot(area, header, (unsigned)slot, err) == 0 &&
-	    flush(area, err) == 0)
+	    switch_slot(area, header, (unsigned)slot, false, err) == 0 &&
+	    switch_slot(area, header, (unsigned)slot, true, err) == 0)
 		return slot;
 	*place = old;
 	return -1;
@@ -246,29 +275,48 @@ static int wipe_material(const struct luks_area *area,
 	return ret < 0 ? -1 : flush(area, err);
 }
 
+/* Key material and salt of a slot that is not in use any more. */
+static int wipe_slot(const struct luks_area *area, struct luks_header *header,
+		     unsigned slot, struct gild_error *err)
+{
+	struct luks_slot *place = &header->slots[slot];
+
+	if (wipe_material(area, header, slot, err) < 0)
+		return -1;
+	place->iterations = 0;
+	memset(place->salt, 0, LUKS_SALT);
+	return switch_slot(area, header, slot, false, err);
+}
+
+static bool has_salt(const struct luks_slot *slot)
+{
+	static const unsigned char none[LUKS_SALT];
+
+	return memcmp(slot->salt, none, LUKS_SALT) != 0;
+}
+
 int luks_remove(const struct luks_area *area, struct luks_header *header,
 		unsigned slot, bool force, struct gild_error *err)
 {
-	struct luks_slot *place;
 	unsigned active = 0;
 
 	for (unsigned i = 0; i < LUKS_SLOTS; i++)
 		active += header->slots[i].active;
-	if (slot >= LUKS_SLOTS || !header->slots[slot].active)
+	if (slot >= LUKS_SLOTS)
+		return fail_slot_number((int)slot, err);
+	if (!header->slots[slot].active) {
+		/* A removal that was stopped half way is finished. */
+		if (has_salt(&header->slots[slot]))
+			return wipe_slot(area, header, slot, err);
 		return fail(err, GILD_ERR_INVALID, 0,
 			    "LUKS key slot %u is not in use", slot);
+	}
 	if (active == 1 && !force)
 		return fail(err, GILD_ERR_DENIED, 0,
 			    "LUKS key slot %u is the last one: without it "
 			    "nobody opens the image any more",
 			    slot);
-	place = &header->slots[slot];
-	/* Without its salt the material is worth nothing. */
-	place->active = false;
-	place->iterations = 0;
-	memset(place->salt, 0, LUKS_SALT);
-	if (luks_write_slot(area, header, slot, err) < 0 ||
-	    flush(area, err) < 0)
+	if (switch_slot(area, header, slot, false, err) < 0)
 		return -1;
-	return wipe_material(area, header, slot, err);
+	return wipe_slot(area, header, slot, err);
 }

@@ -93,24 +93,30 @@ int luks_try(const struct luks_area *area, const struct luks_header *header,
 
 /*
  * Find the slot that a secret opens: its number, and the key. GILD_ERR_DENIED
- * where there is none. Takes as long as the header wants it to, for each active
- * slot. The header was checked.
+ * where there is none; another error where none does, and one could not be
+ * tried. Takes as long as the header wants it to, for each active slot. The
+ * header was checked.
  */
 int luks_unlock(const struct luks_area *area, const struct luks_header *header,
 		const struct gild_secret *secret, struct luks_key *key,
 		struct gild_error *err);
 
+/* 1: it is the master key that the header tells of, 0: it is not. */
+int luks_is_key(const struct luks_header *header, const struct luks_key *key,
+		struct gild_error *err);
+
 /*
  * Let another secret open the image, too: slot (-1: the first that is free), in
  * about so many milliseconds. Returns the slot. Key material first, then the
- * slot: stopped in between, nothing has changed.
+ * slot, its mark last: stopped in between, nothing has changed.
  */
 int luks_add(const struct luks_area *area, struct luks_header *header,
 	     const struct luks_key *key, const struct gild_secret *secret,
 	     int slot, uint32_t milliseconds, struct gild_error *err);
 
-/* A slot opens no more: the slot first, then its key material is wiped. The
- * last one goes only if force. */
+/* A slot opens no more: its mark first, then its key material is wiped. The
+ * last one goes only if force. Of a slot that a stopped removal left the rest is
+ * done; one that is free already is GILD_ERR_INVALID. */
 int luks_remove(const struct luks_area *area, struct luks_header *header,
 		unsigned slot, bool force, struct gild_error *err);
 

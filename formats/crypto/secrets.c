@@ -67,13 +67,14 @@ static int unlock_any(const struct luks_area *area,
 		      const struct gild_secret *secrets, size_t count,
 		      struct luks_key *key, struct gild_error *err)
 {
-	struct gild_error reason = { .kind = GILD_ERR_NONE };
+	struct gild_error reason = { .kind = GILD_ERR_NONE }, now;
 
 	for (size_t i = 0; i < count; i++) {
-		if (luks_unlock(area, header, &secrets[i], key, &reason) >= 0)
+		if (luks_unlock(area, header, &secrets[i], key, &now) >= 0)
 			return 0;
-		if (reason.kind != GILD_ERR_DENIED)
-			break;
+		/* That a slot could not be tried says more. */
+		if (!i || now.kind != GILD_ERR_DENIED)
+			reason = now;
 	}
 	if (reason.kind == GILD_ERR_DENIED && count > 1)
 		return fail(err, GILD_ERR_DENIED, 0,
@@ -85,30 +86,20 @@ static int unlock_any(const struct luks_area *area,
 	return -1;
 }
 
-int secrets_unlock_key(const struct luks_area *area,
-		       const struct luks_header *header,
-		       const struct gild_policy *policy, const char *id,
-		       struct luks_key *key, struct gild_error *err)
-{
-	const struct gild_secret *secrets;
-	size_t count;
-
-	if (luks_check(header, area->length, err) < 0 ||
-	    check_cipher(header, err) < 0 ||
-	    secrets_find(policy, id, &secrets, &count, err) < 0)
-		return -1;
-	return unlock_any(area, header, secrets, count, key, err);
-}
-
 struct cipher *secrets_unlock(const struct luks_area *area,
 			      const struct luks_header *header,
 			      const struct gild_policy *policy, const char *id,
 			      struct gild_error *err)
 {
+	const struct gild_secret *secrets;
 	struct cipher *cipher;
 	struct luks_key key;
+	size_t count;
 
-	if (secrets_unlock_key(area, header, policy, id, &key, err) < 0)
+	if (luks_check(header, area->length, err) < 0 ||
+	    check_cipher(header, err) < 0 ||
+	    secrets_find(policy, id, &secrets, &count, err) < 0 ||
+	    unlock_any(area, header, secrets, count, &key, err) < 0)
 		return NULL;
 	cipher = luks_cipher(header, &key, err);
 	luks_key_wipe(&key);

@@ -20,12 +20,6 @@ const struct gild_secret *secrets_find_one(const struct gild_policy *policy,
 					   const char *id,
 					   struct gild_error *err);
 
-/* The key, by whichever of the secrets fits; the caller wipes it. */
-int secrets_unlock_key(const struct luks_area *area,
-		       const struct luks_header *header,
-		       const struct gild_policy *policy, const char *id,
-		       struct luks_key *key, struct gild_error *err);
-
 /* Unlock with whichever of the secrets fits, in their order; see luks_unlock.
  * The header need not be checked before. */
 struct cipher *secrets_unlock(const struct luks_area *area,

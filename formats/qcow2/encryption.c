@@ -84,12 +84,13 @@ int qcow2_encryption_open(struct qcow2 *q, struct gild_error *err)
 }
 
 int qcow2_key_area(struct image *image, struct luks_area *area,
-		   struct gild_error *err)
+		   const struct cipher **cipher, struct gild_error *err)
 {
 	struct qcow2 *q = qcow2_of(image);
 	struct luks_header header;
 	int ret;
 
+	*cipher = q->cipher;
 	/* What vouches for the image's state does so no more. */
 	pthread_rwlock_wrlock(&q->lock);
 	ret = qcow2_begin_changes(q, err);

@@ -248,7 +248,7 @@ int qcow2_luks_read(struct qcow2 *q, struct luks_area *area,
 		    struct luks_header *header, struct gild_error *err);
 
 int qcow2_key_area(struct image *image, struct luks_area *area,
-		   struct gild_error *err);
+		   const struct cipher **cipher, struct gild_error *err);
 
 /* How data at host, which is guest's place, is encrypted. */
 static inline uint64_t qcow2_cipher_offset(const struct qcow2 *q,
