@@ -63,6 +63,16 @@ do
 	sound top.qcow2
 	truncate -s $((3413504 + 5 * 1048576)) top.raw
 	equal raw top.raw qcow2 top.qcow2
+
+	# From no backing file to one that holds something.
+	qcow2 alone.qcow2 8M ${options:+-o "$options"}
+	put qcow2 alone.qcow2 'write -P 6 64k 64k'
+	qemu-img convert -O raw alone.qcow2 alone.raw
+	qcow2 full.qcow2 8M
+	put qcow2 full.qcow2 'write -P 8 0 6M'
+	gild rebase -b full.qcow2 -F qcow2 alone.qcow2
+	sound alone.qcow2
+	equal raw alone.raw qcow2 alone.qcow2
 done
 
 # What an overlay gains is zeros, though its backing file goes on.

@@ -12,12 +12,19 @@ struct wish {
 	bool discard;
 	bool drop;        /* beyond the end of the disk: nothing at all */
 	bool unmap;       /* zeros need no place of their own */
+	bool own;         /* said here, also if no backing file is there yet */
 	uint64_t start, end; /* guest */
 };
 
 static bool reads_backing(const struct qcow2 *q)
 {
 	return q->image.backing_name;
+}
+
+/* Must zeros be said by an entry? */
+static bool must_say(const struct qcow2 *q, const struct wish *wish)
+{
+	return wish->own || reads_backing(q);
 }
 
 static struct qcow2_entry zero_entry(const struct qcow2 *q)
@@ -41,14 +48,14 @@ static struct qcow2_entry whole(const struct qcow2 *q, struct qcow2_entry old,
 
 	if (wish->drop)
 		return empty;
-	if (!old.word && !old.bitmap && (wish->discard || !reads_backing(q)))
+	if (!old.word && !old.bitmap && (wish->discard || !must_say(q, wish)))
 		return old;
 	if (!wish->discard && !wish->unmap && is_own(q, old) &&
 	    q->header.version >= 3) {
 		zero.word |= old.word & (QCOW2_OFFSET_MASK | QCOW2_COPIED);
 		return zero;
 	}
-	return reads_backing(q) ? zero : empty;
+	return must_say(q, wish) ? zero : empty;
 }
 
 /* Some of a cluster's subclusters; its place stays. */
@@ -107,7 +114,7 @@ static bool is_empty(const struct qcow2 *q, const struct wish *wish,
 	*end = (uint64_t)(index + 1) * reach;
 	return index < q->l1.count &&
 	       !(q->l1.entries[index] & QCOW2_OFFSET_MASK) &&
-	       (wish->discard || wish->drop || !reads_backing(q));
+	       (wish->discard || wish->drop || !must_say(q, wish));
 }
 
 /* From guest to the end of its slice, at most; *next is where to go on. */
@@ -158,12 +165,13 @@ int qcow2_zero(struct image *image, uint64_t offset, uint64_t length,
 	struct qcow2 *q = qcow2_of(image);
 	struct wish wish = {
 		.unmap = flags & GILD_ZERO_UNMAP,
+		.own = flags & IMAGE_ZERO_OWN,
 		.start = offset,
 		.end = offset + length,
 	};
 
 	/* Version 2 has no zero flag; a raw data file must hold the zeros. */
-	if (q->raw_data || (q->header.version < 3 && reads_backing(q)))
+	if (q->raw_data || (q->header.version < 3 && must_say(q, &wish)))
 		return 1;
 	return change_all(q, &wish, err);
 }
