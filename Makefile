@@ -19,6 +19,7 @@
 ##   format          rewrite the C files in the style of .clang-format
 ##   man             manual pages from tools/*.pod
 ##   install         to DESTDIR and PREFIX (/usr/local)
+##   install-compat  that, and gild as qemu-img in PREFIX/lib/gild/compat
 ##   clean           remove build/
 ##   help            this text
 ##
@@ -43,6 +44,7 @@ LIBDIR     ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR     ?= $(PREFIX)/share/man
 COMPDIR    ?= $(PREFIX)/share/bash-completion/completions
+COMPATDIR  ?= $(LIBDIR)/gild/compat
 
 JOBS         ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
@@ -371,6 +373,12 @@ install: all man
 	$(if $(COMPLETIONS),install -d '$(DESTDIR)$(COMPDIR)' && \
 		for c in $(COMPLETIONS); do install -m 644 $$c \
 		'$(DESTDIR)$(COMPDIR)'/$$(basename $$c .bash-completion); done)
+
+# A folder for the front of somebody's PATH: what asks for qemu-img gets gild.
+.PHONY: install-compat
+install-compat: install
+	install -d '$(DESTDIR)$(COMPATDIR)'
+	ln -srf '$(DESTDIR)$(BINDIR)/gild' '$(DESTDIR)$(COMPATDIR)/qemu-img'
 
 .PHONY: clean help
 clean:

@@ -33,8 +33,10 @@ static int take_locks(struct storage *storage, unsigned flags,
 		      struct gild_error *err)
 {
 	int fd = storage_descriptor(storage);
+	bool looks = flags & GILD_OPEN_INSPECT &&
+		     !(flags & GILD_OPEN_HEED_LOCKS);
 
-	if (fd < 0 || flags & (GILD_OPEN_SHARE | GILD_OPEN_INSPECT))
+	if (fd < 0 || looks || flags & GILD_OPEN_SHARE)
 		return 0;
 	if (flags & GILD_OPEN_WRITE)
 		return lock_take(fd, storage->path, LOCK_WRITER_USES,
@@ -259,19 +261,20 @@ struct storage *image_open_file(struct image *image, const char *name,
 	return path ? open_file(path, &options, err) : NULL;
 }
 
-static const char *backing_format(const struct image *image,
-				  struct gild_error *err)
+/* *format stays NULL where it may be guessed. */
+static int backing_format(const struct image *image, const char **format,
+			  struct gild_error *err)
 {
-	if (image->backing_format)
-		return image->backing_format;
-	if (image->policy.backing_format)
-		return image->policy.backing_format;
+	*format = image->backing_format ? image->backing_format :
+					  image->policy.backing_format;
+	if (*format || image->flags & GILD_OPEN_TRUST_GUESS)
+		return 0;
 	fail(err, GILD_ERR_DENIED, 0,
 	     "%s: does not record the format of its backing file %s",
 	     image->path, image->backing_name);
-	error_hint(err, "say it with --backing-format FMT (this time) or "
-		   "record it with qemu-img rebase -u -F FMT");
-	return NULL;
+	return error_hint(err,
+			  "say it with --backing-format FMT (this time) or "
+			  "record it with rebase -u -F FMT");
 }
 
 /* Has a file been met above in this chain? */
@@ -291,7 +294,7 @@ static struct image *open_backing(const struct image *top, struct image *image,
 {
 	struct gild_open_options options = {
 		.format = NULL,
-		.flags = (image->flags | GILD_OPEN_TRUST_GUESS) &
+		.flags = image->flags &
 			 ~(unsigned)(GILD_OPEN_WRITE | GILD_OPEN_REPAIR),
 		.cache = image->cache,
 		.policy = image->policy,
@@ -299,10 +302,7 @@ static struct image *open_backing(const struct image *top, struct image *image,
 	AUTO_FREE char *path = resolve_named(image, image->backing_name, err);
 	struct image *backing;
 
-	if (!path)
-		return NULL;
-	options.format = backing_format(image, err);
-	if (!options.format)
+	if (!path || backing_format(image, &options.format, err) < 0)
 		return NULL;
 	backing = open_path(path, &options, err);
 	if (!backing)
@@ -392,6 +392,11 @@ uint64_t gild_size(const struct gild_image *image)
 const char *gild_format(const struct gild_image *image)
 {
 	return image_of_const(image)->ops->name;
+}
+
+bool gild_is_guessed(const struct gild_image *image)
+{
+	return image_of_const(image)->guessed;
 }
 
 const char *gild_encryption(const struct gild_image *image)

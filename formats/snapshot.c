@@ -22,10 +22,10 @@ static int change(struct gild_image *handle, enum snapshot_change what,
 	return 0;
 }
 
-/* An offline snapshot: no VM state, a clock at zero. */
+/* An offline snapshot: no VM state, clocks at zero. */
 static struct gild_snapshot named(char *name)
 {
-	return (struct gild_snapshot){ .name = name };
+	return (struct gild_snapshot){ .name = name, .has_icount = true };
 }
 
 int gild_snapshot_create(struct gild_image *image, const char *name,

@@ -114,11 +114,15 @@ enum {
 	GILD_OPEN_INSPECT = 1 << 3,
 	/* For gild_check with repair: accept an image marked dirty/corrupt. */
 	GILD_OPEN_REPAIR = 1 << 4,
-	/* Take a guessed format at its word (the name qemu-img's rule). */
+	/* Take a guessed format at its word, and guess those of backing files
+	 * for which none is recorded (the name qemu-img's rule). */
 	GILD_OPEN_TRUST_GUESS = 1 << 5,
 	/* An encrypted image for which no secret was given stays locked: its
 	 * structure can be looked at and changed, its data is denied. */
 	GILD_OPEN_LOCKED = 1 << 6,
+	/* With GILD_OPEN_INSPECT: an image that is being written is refused all
+	 * the same, as qemu-img does. */
+	GILD_OPEN_HEED_LOCKS = 1 << 7,
 };
 
 struct gild_open_options {
@@ -157,6 +161,9 @@ GILD_PUBLIC uint64_t gild_size(const struct gild_image *image);
 
 /* Name of the format ("raw", "qcow2"); lives as long as the handle. */
 GILD_PUBLIC const char *gild_format(const struct gild_image *image);
+
+/* Is that a guess, which only GILD_OPEN_TRUST_GUESS makes more than one? */
+GILD_PUBLIC bool gild_is_guessed(const struct gild_image *image);
 
 /* How the image's data is encrypted: "luks"; "aes", which is qcow2's old way,
  * and weak; or NULL: not at all. */

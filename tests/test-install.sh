@@ -13,7 +13,7 @@ dest=$work/dest
 # Manual pages need pod2man; the rest is installed the same way without.
 options=(DESTDIR="$dest" PREFIX=/opt/gild)
 command -v pod2man >/dev/null || options+=(PODS=)
-make -s install "${options[@]}"
+make -s install-compat "${options[@]}"
 
 lib=$dest/opt/gild/lib
 for file in bin/gild include/gild.h lib/libgild.a lib/libgild.so \
@@ -21,6 +21,9 @@ for file in bin/gild include/gild.h lib/libgild.a lib/libgild.so \
 	[ -e "$dest/opt/gild/$file" ] || { echo "$file is missing"; exit 1; }
 done
 [ "$(readlink "$lib/libgild.so")" = libgild.so.0 ]
+compat=$lib/gild/compat
+[ "$(PATH=$compat:$PATH bash -c 'command -v qemu-img')" = "$compat/qemu-img" ]
+PATH=$compat:$PATH qemu-img --version | grep -q '^qemu-img version .*(gild '
 readelf -d "$lib/libgild.so" | grep -q 'SONAME.*\[libgild.so.0\]'
 
 declared=$(gcc -E -P "$dest/opt/gild/include/gild.h" |

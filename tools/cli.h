@@ -43,6 +43,14 @@ extern const struct verb verb_check, verb_clone, verb_commit, verb_compare,
 	verb_convert, verb_create, verb_info, verb_map, verb_measure,
 	verb_rebase, verb_resize, verb_snapshot;
 
+/* ------------------------------------------- personality.c: our name -- */
+
+/* Were we started as "qemu-img"? See personality.h. */
+bool is_qemu_img(void);
+
+/* "gild" or "qemu-img". */
+const char *program_name(void);
+
 /* ------------------------- options.c, options-help.c, option-list.c -- */
 
 enum option_kind {
@@ -247,6 +255,11 @@ int tool_misuse(struct gild_error *err, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
 void tool_hint(struct gild_error *err, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+/* Under the name qemu-img: put text before the message, as it does. Returns
+ * -1. */
+int qemu_prefix(struct gild_error *err, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
 /* Print an error, and the way out; verb may be NULL. */

@@ -40,6 +40,9 @@ static int commit(const struct arguments *arguments, struct gild_image *image,
 	if (!progress)
 		return 1;
 	status = gild_commit(image, &options, progress_job(progress), err) < 0;
+	if (status && arguments->base)
+		qemu_prefix(err, "commit '%s' '%s': ", arguments->base,
+			    gild_path(image));
 	return progress_finish(progress, status);
 }
 

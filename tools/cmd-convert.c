@@ -333,6 +333,9 @@ static int copy(const struct gild_convert_options *options,
 	if (!progress)
 		return 1;
 	status = gild_convert(options, progress_job(progress), err) < 0;
+	if (status && options->target)
+		qemu_prefix(err, "convert '%s' '%s': ", options->target,
+			    options->format);
 	return progress_finish(progress, status);
 }
 

@@ -6,6 +6,7 @@
 #include "tools/cli.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <string.h>
 
 struct arguments {
@@ -191,6 +192,8 @@ static int merge(const char **field, const char *option,
 {
 	const char *value = option_list_take(options, name);
 
+	if (*field && is_qemu_img())
+		return 0;
 	if (value && *field && strcmp(value, *field) != 0)
 		return tool_misuse(err, "%s and -o %s contradict each other",
 				   option, name);
@@ -199,7 +202,42 @@ static int merge(const char **field, const char *option,
 	return 0;
 }
 
-static int decide_backing(struct arguments *arguments, struct gild_error *err)
+/* A name is meant relative to the new image. NULL: cannot be opened. */
+static struct gild_image *open_beside(const char *path, const char *name,
+				      const struct gild_open_options *options)
+{
+	const char *slash = strrchr(path, '/');
+	char full[PATH_MAX];
+
+	if (*name == '/' || !slash)
+		return gild_open(name, options, NULL);
+	snprintf(full, sizeof(full), "%.*s/%s", (int)(slash - path), path,
+		 name);
+	return gild_open(full, options, NULL);
+}
+
+/* What to add; under the name qemu-img that is looked for. */
+static void hint_format(const struct arguments *arguments, const char *path,
+			struct gild_error *err)
+{
+	struct gild_open_options options = {
+		.flags = GILD_OPEN_INSPECT | GILD_OPEN_TRUST_GUESS,
+	};
+	struct gild_image *backing = NULL;
+
+	tool_hint(err, "add -F qcow2, or -F raw");
+	if (!is_qemu_img())
+		return;
+	if (!arguments->unchecked)
+		backing = open_beside(path, arguments->backing, &options);
+	err->hint[0] = '\0';
+	if (backing)
+		tool_hint(err, "Detected format of %s.", gild_format(backing));
+	gild_close(backing, NULL);
+}
+
+static int decide_backing(struct arguments *arguments, const char *path,
+			  struct gild_error *err)
 {
 	struct option_list *options = &arguments->options;
 
@@ -216,7 +254,7 @@ static int decide_backing(struct arguments *arguments, struct gild_error *err)
 		return 0;
 	tool_misuse(err, "backing file %s: its format is not given",
 		    arguments->backing);
-	tool_hint(err, "add -F qcow2, or -F raw");
+	hint_format(arguments, path, err);
 	return -1;
 }
 
@@ -257,7 +295,7 @@ static int create_image(struct arguments *arguments,
 			 (arguments->sync ? GILD_CREATE_SYNC : 0),
 	};
 
-	if (!create.format || decide_backing(arguments, err) < 0 ||
+	if (!create.format || decide_backing(arguments, path, err) < 0 ||
 	    decide_size(operands, options,
 			arguments->backing && !arguments->unchecked,
 			&create.size, err) < 0)
@@ -301,6 +339,9 @@ static int run(const struct verb *verb, int argc, char **argv,
 
 	if (parsed == PARSE_GO)
 		status = work(&arguments, &operands, err);
+	if (status && parsed == PARSE_GO && operands.count > 0 &&
+	    operands.count < 3)
+		qemu_prefix(err, "create '%s': ", operands.items[0]);
 	option_list_free(&arguments.options);
 	return status;
 }

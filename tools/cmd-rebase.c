@@ -45,7 +45,19 @@ static int rebase(const struct arguments *arguments, struct gild_image *image,
 	if (!progress)
 		return 1;
 	status = gild_rebase(image, &options, progress_job(progress), err) < 0;
+	if (status)
+		qemu_prefix(err, "rebase '%s': ", arguments->backing);
 	return progress_finish(progress, status);
+}
+
+/* Where nothing is opened, nobody else asks. */
+static int check_format(const struct arguments *arguments,
+			struct gild_error *err)
+{
+	if (!arguments->format || gild_create_help(arguments->format))
+		return 0;
+	return tool_fail(err, "unknown format \"%s\" of the backing file",
+			 arguments->format);
 }
 
 static int work(const struct arguments *arguments,
@@ -61,6 +73,8 @@ static int work(const struct arguments *arguments,
 		       1;
 	if (arguments->unchecked)
 		flags |= GILD_OPEN_NO_BACKING;
+	if (check_format(arguments, err) < 0)
+		return 1;
 	image = open_image(&arguments->open, operands->items[0], flags, err);
 	if (!image)
 		return 1;

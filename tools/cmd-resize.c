@@ -42,6 +42,8 @@ static int resize(const struct arguments *arguments, struct gild_image *image,
 
 	if (parse_target(text, gild_size(image), &size, err) < 0)
 		return -1;
+	if (!size && is_qemu_img())
+		return tool_fail(err, "New image size must be positive");
 	if (size < gild_size(image) && !arguments->shrink) {
 		tool_fail(err,
 			  "%s: would shrink from %llu to %llu bytes, and "

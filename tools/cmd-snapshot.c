@@ -59,18 +59,35 @@ static int list(const struct arguments *arguments, struct gild_image *image,
 	return result;
 }
 
+static int call(const struct arguments *arguments, struct gild_image *image,
+		struct gild_error *err)
+{
+	const char *what = "create", *name = arguments->create;
+	int result;
+
+	if (arguments->create) {
+		result = gild_snapshot_create(image, name, err);
+	} else if (arguments->apply) {
+		what = "apply";
+		name = arguments->apply;
+		result = gild_snapshot_apply(image, name, err);
+	} else {
+		what = "delete";
+		name = arguments->delete;
+		result = gild_snapshot_delete(image, name, err);
+	}
+	if (result < 0)
+		qemu_prefix(err, "Could not %s snapshot '%s': ", what, name);
+	return result;
+}
+
 static int change(const struct arguments *arguments, struct gild_image *image,
 		  struct gild_error *err)
 {
 	int result;
 
 	signals_hold();
-	if (arguments->create)
-		result = gild_snapshot_create(image, arguments->create, err);
-	else if (arguments->apply)
-		result = gild_snapshot_apply(image, arguments->apply, err);
-	else
-		result = gild_snapshot_delete(image, arguments->delete, err);
+	result = call(arguments, image, err);
 	result = close_image(image, result, err);
 	signals_release();
 	return result;

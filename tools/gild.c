@@ -12,19 +12,24 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tools/personality.h"
+
 static const struct verb *const verbs[] = {
 	&verb_create,	&verb_clone,   &verb_convert, &verb_info,
 	&verb_map,	&verb_measure, &verb_check,   &verb_compare,
 	&verb_snapshot, &verb_resize,  &verb_commit,  &verb_rebase,
+	NULL,
 };
 
 enum {
-	VERB_COUNT = sizeof(verbs) / sizeof(*verbs),
+	VERB_COUNT = sizeof(verbs) / sizeof(*verbs) - 1,
 	SIGNALLED = 128,
 };
 
 static const struct verb *find_verb(const char *name)
 {
+	if (is_qemu_img() && !personality_has_verb(name))
+		return NULL;
 	for (size_t i = 0; i < VERB_COUNT; i++) {
 		if (!strcmp(verbs[i]->name, name))
 			return verbs[i];
@@ -114,9 +119,10 @@ static bool is_one_of(const char *text, const char *a, const char *b)
 static int run_option(const char *option, struct gild_error *err)
 {
 	if (is_one_of(option, "-h", "--help"))
-		print_help();
+		is_qemu_img() ? personality_help(verbs) : print_help();
 	else if (is_one_of(option, "-V", "--version"))
-		printf("gild %s\n", gild_version());
+		is_qemu_img() ? personality_version() :
+				(void)printf("gild %s\n", gild_version());
 	else if (!strcmp(option, "--list-options"))
 		print_list();
 	else
@@ -124,9 +130,33 @@ static int run_option(const char *option, struct gild_error *err)
 	return 0;
 }
 
+/* What stands before the verb and has no effect here: -T TRACE. Returns how
+ * many words that is. */
+static int skip_trace(int argc, char **argv)
+{
+	int skipped = 0;
+
+	while (is_qemu_img() && skipped + 1 < argc) {
+		const char *word = argv[skipped + 1];
+
+		if (is_one_of(word, "-T", "--trace"))
+			skipped += 2;
+		else if (!strncmp(word, "-T", 2) ||
+			 !strncmp(word, "--trace=", 8))
+			skipped++;
+		else
+			break;
+	}
+	return skipped;
+}
+
 static int run(int argc, char **argv, const struct verb **verb,
 	       struct gild_error *err)
 {
+	int skipped = skip_trace(argc, argv);
+
+	argc -= skipped;
+	argv += skipped;
 	if (argc < 2)
 		return tool_misuse(err, "a verb is missing"), 1;
 	if (argv[1][0] == '-')
@@ -181,6 +211,7 @@ int main(int argc, char **argv)
 	const struct verb *verb = NULL;
 	int status;
 
+	personality_choose(argc > 0 ? argv[0] : "");
 	open_standard_fds();
 	prepare_signals();
 	status = run(argc, argv, &verb, &err);

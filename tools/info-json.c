@@ -5,8 +5,7 @@
  */
 #include "tools/info.h"
 
-#include <sys/stat.h>
-
+#include "tools/cli.h"
 #include "tools/json.h"
 
 static json_t *value_json(const struct gild_value *value)
@@ -29,9 +28,12 @@ static json_t *value_json(const struct gild_value *value)
 		break;
 	}
 	json = json_object();
-	for (size_t i = 0; i < value->count; i++)
+	for (size_t i = 0; i < value->count; i++) {
 		json_put(json, value->items[i].name,
 			 value_json(&value->items[i]));
+		if (info_lacks_header_kind(&value->items[i]))
+			json_put_bool(json, "detached-header", false);
+	}
 	return json;
 }
 
@@ -53,19 +55,28 @@ static json_t *snapshot_json(const struct gild_snapshot *snapshot)
 	return json;
 }
 
+static json_t *file_specific_json(void)
+{
+	json_t *json = json_object();
+
+	json_put_text(json, "type", "file");
+	json_put(json, "data", json_object());
+	return json;
+}
+
 /* The file that holds the image, as a node of its own. */
 static json_t *children_json(const struct gild_info *info)
 {
 	json_t *file = json_object(), *child = json_object();
 	json_t *list = json_array();
-	struct stat st;
-	bool device = stat(info->filename, &st) == 0 && S_ISBLK(st.st_mode);
 
 	json_put(file, "children", json_array());
-	json_put_number(file, "virtual-size", info->file_length);
+	json_put_number(file, "virtual-size", info_file_length(info));
 	json_put_text(file, "filename", info->filename);
-	json_put_text(file, "format", device ? "host_device" : "file");
+	json_put_text(file, "format", info_file_driver(info));
 	json_put_number(file, "actual-size", info->actual_size);
+	if (is_qemu_img())
+		json_put(file, "format-specific", file_specific_json());
 	json_put_bool(file, "dirty-flag", false);
 	json_put_text(child, "name", "file");
 	json_put(child, "info", file);
@@ -129,9 +140,9 @@ json_t *info_json(const struct gild_info *info)
 	put_specific(json, info);
 	put_backing(json, info);
 	json_put_bool(json, "dirty-flag", info->dirty);
-	if (info->in_use)
+	if (info->in_use && !is_qemu_img())
 		json_put_bool(json, "in-use", true);
-	if (info->being_written)
+	if (info->being_written && !is_qemu_img())
 		json_put_bool(json, "being-written", true);
 	return json;
 }

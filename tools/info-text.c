@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* gild info for people: the lines of qemu-img 7.2. */
+/*
+ * gild info for people: the lines of qemu-img 7.2; under its name those of
+ * 11.1, where the list of snapshots has other columns, and the file is told of
+ * at the end.
+ */
 #include "tools/info.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 #include "tools/cli.h"
@@ -40,6 +45,9 @@ static void print_items(const struct gild_value *value, int indent)
 			print_key(value->items[i].name);
 		putchar(':');
 		print_value(&value->items[i], indent);
+		if (info_lacks_header_kind(&value->items[i]))
+			printf("%*sdetached header: false\n", indent * INDENT,
+			       "");
 	}
 }
 
@@ -83,23 +91,27 @@ static void print_snapshot(const struct gild_snapshot *snapshot)
 
 	if (localtime_r(&date, &tm))
 		strftime(day, sizeof(day), "%Y-%m-%d %H:%M:%S", &tm);
-	snprintf(ran, sizeof(ran), "%02" PRIu64 ":%02d:%02d.%03d",
-		 clock / second / 3600, (int)(clock / second / 60 % 60),
-		 (int)(clock / second % 60), (int)(clock / millisecond % 1000));
+	snprintf(ran, sizeof(ran), "%0*" PRIu64 ":%02d:%02d.%03d",
+		 is_qemu_img() ? 4 : 2, clock / second / 3600,
+		 (int)(clock / second / 60 % 60), (int)(clock / second % 60),
+		 (int)(clock / millisecond % 1000));
 	if (snapshot->has_icount)
 		snprintf(icount, sizeof(icount), "%" PRIu64, snapshot->icount);
-	print_padded(snapshot->id, 9);
+	print_padded(snapshot->id, is_qemu_img() ? 7 : 9);
 	print_padded(snapshot->name, 16);
-	printf("%8s%20s%13s%11s\n", human_size(snapshot->vm_state_size, size),
-	       day, ran, icount);
+	printf("%8s%20s%*s%11s\n", human_size(snapshot->vm_state_size, size),
+	       day, is_qemu_img() ? 16 : 13, ran,
+	       icount);
 }
 
 void info_snapshots_text(const struct gild_info *info)
 {
 	if (!info->snapshot_count)
 		return;
-	printf("Snapshot list:\n%-9s %-16s %8s%20s%13s%11s\n", "ID", "TAG",
-	       "VM SIZE", "DATE", "VM CLOCK", "ICOUNT");
+	printf(is_qemu_img() ? "Snapshot list:\n%-7s %-16s %8s%20s%16s%11s\n" :
+			       "Snapshot list:\n%-9s %-16s %8s%20s%13s%11s\n",
+	       "ID", "TAG", is_qemu_img() ? "VM_SIZE" : "VM SIZE", "DATE",
+	       is_qemu_img() ? "VM_CLOCK" : "VM CLOCK", "ICOUNT");
 	for (size_t i = 0; i < info->snapshot_count; i++)
 		print_snapshot(&info->snapshots[i]);
 }
@@ -125,10 +137,47 @@ static void print_backing(const struct gild_info *info)
 /* Not in qemu-img, which refuses to look at such an image. */
 static void print_use(const struct gild_info *info)
 {
+	if (is_qemu_img())
+		return;
 	if (info->being_written)
 		printf("in use: yes, being written by another process\n");
 	else if (info->in_use)
 		printf("in use: yes, by another process\n");
+}
+
+bool info_lacks_header_kind(const struct gild_value *value)
+{
+	return is_qemu_img() && value->name &&
+	       !strcmp(value->name, "ivgen-alg");
+}
+
+const char *info_file_driver(const struct gild_info *info)
+{
+	struct stat st;
+	bool device = stat(info->filename, &st) == 0 && S_ISBLK(st.st_mode);
+
+	return device ? "host_device" : "file";
+}
+
+uint64_t info_file_length(const struct gild_info *info)
+{
+	if (!is_qemu_img())
+		return info->file_length;
+	return (info->file_length + 511) & ~511ULL;
+}
+
+/* The file that holds the image. */
+static void print_child(const struct gild_info *info)
+{
+	uint64_t length = info_file_length(info);
+	char size[32];
+
+	printf("Child node '/file':\n    filename: ");
+	print_name(info->filename);
+	printf("\n    protocol type: %s\n    file length: %s (%" PRIu64
+	       " bytes)\n",
+	       info_file_driver(info), human_size(length, size), length);
+	printf("    disk size: %s\n", human_size(info->actual_size, size));
 }
 
 void info_text(const struct gild_info *info)
@@ -153,4 +202,6 @@ void info_text(const struct gild_info *info)
 		printf("Format specific information:\n");
 		print_items(info->specific, 1);
 	}
+	if (is_qemu_img())
+		print_child(info);
 }

@@ -17,4 +17,14 @@ void info_text(const struct gild_info *info);
 json_t *info_snapshots_json(const struct gild_info *info);
 void info_snapshots_text(const struct gild_info *info);
 
+/* qemu-img's name for the driver of the file that holds the image. */
+const char *info_file_driver(const struct gild_info *info);
+
+/* Bytes of that file; under the name qemu-img in whole sectors. */
+uint64_t info_file_length(const struct gild_info *info);
+
+/* Under its name: does "detached-header", which is always false here, go behind
+ * this value? */
+bool info_lacks_header_kind(const struct gild_value *value);
+
 #endif

@@ -64,6 +64,21 @@ void warn_old_encryption(const struct option_list *options)
 		warn_weak("the new image");
 }
 
+static void warn_guessed(const struct gild_image *image, unsigned flags)
+{
+	if (!gild_is_guessed(image) || !(flags & GILD_OPEN_WRITE) ||
+	    strcmp(gild_format(image), "raw") != 0)
+		return;
+	fprintf(stderr,
+		"WARNING: Image format was not specified for '%s' and probing "
+		"guessed raw.\n"
+		"         Automatically detecting the format is dangerous for "
+		"raw images, write operations on block 0 will be restricted.\n"
+		"         Specify the 'raw' format explicitly to remove the "
+		"restrictions.\n",
+		gild_path(image));
+}
+
 struct gild_image *open_image(const struct open_arguments *arguments,
 			      const char *path, unsigned flags,
 			      struct gild_error *err)
@@ -76,8 +91,21 @@ struct gild_image *open_image(const struct open_arguments *arguments,
 		.snapshot = snapshot_name(arguments->snapshot),
 	};
 
-	struct gild_image *image = gild_open(path, &options, err);
-	const char *encryption = image ? gild_encryption(image) : NULL;
+	struct gild_image *image;
+	const char *encryption;
+
+	/* Guesses are taken at their word, and what only looks wants the locks,
+	 * too. */
+	if (is_qemu_img())
+		options.flags |= GILD_OPEN_TRUST_GUESS | GILD_OPEN_HEED_LOCKS;
+	image = gild_open(path, &options, err);
+	if (!image) {
+		qemu_prefix(err, "Could not open '%s': ", path);
+		return NULL;
+	}
+	encryption = gild_encryption(image);
+	if (is_qemu_img())
+		warn_guessed(image, flags);
 
 	if (encryption && !strcmp(encryption, "aes") &&
 	    !(flags & GILD_OPEN_INSPECT))
@@ -107,7 +135,8 @@ const char *target_format(const char *path, const char *format,
 {
 	if (format)
 		return format;
-	if (!ends_with(path, ".qcow2") && !ends_with(path, ".luks"))
+	if (is_qemu_img() ||
+	    (!ends_with(path, ".qcow2") && !ends_with(path, ".luks")))
 		return "raw";
 	tool_fail(err,
 		  "%s: the format was not named, and the default (raw) "

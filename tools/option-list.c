@@ -31,9 +31,12 @@ static char *keep_text(struct option_list *list, const char *text)
 static int push(struct option_list *list, const char *name, const char *value,
 		struct gild_error *err)
 {
-	struct gild_option *items =
-		realloc(list->items, (list->count + 1) * sizeof(*items));
+	struct gild_option *items;
 
+	/* The last one counts there; for gild twice is a mistake. */
+	if (is_qemu_img())
+		option_list_take(list, name);
+	items = realloc(list->items, (list->count + 1) * sizeof(*items));
 	if (!items)
 		return fail_memory(err);
 	list->items = items;
@@ -145,5 +148,9 @@ int option_list_help(const char *format, struct gild_error *err)
 			printf(" (default: %s)", row->fallback);
 		putchar('\n');
 	}
+	if (is_qemu_img())
+		printf("\nThe protocol level may support further options.\n"
+		       "Specify the target filename to include those "
+		       "options.\n");
 	return 0;
 }

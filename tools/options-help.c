@@ -30,7 +30,8 @@ static size_t flag_length(const struct option_row *row)
 
 void options_synopsis(const struct verb *verb)
 {
-	size_t indent = strlen("Usage: gild ") + strlen(verb->name);
+	size_t indent = strlen("Usage: ") + strlen(program_name()) + 1 +
+			strlen(verb->name);
 	size_t column = indent;
 
 	for (const struct option_row *row = verb->rows; row->help; row++) {
@@ -79,7 +80,7 @@ void options_help(const struct verb *verb)
 						NULL, OPTION_FLAG,
 						0,    "show this, and exit" };
 
-	printf("Usage: gild %s", verb->name);
+	printf("Usage: %s %s", program_name(), verb->name);
 	options_synopsis(verb);
 	printf("\n%c%s.\n", verb->summary[0] - 'a' + 'A', verb->summary + 1);
 	if (verb->details)

@@ -11,24 +11,46 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/personality.h"
+
 enum {
-	MAX_ROWS = 48,
+	MAX_ROWS = 64, /* aliases included */
 	VALUE_ROW = 256, /* + index: a row, by its long name */
 	VALUE_HELP = VALUE_ROW + MAX_ROWS,
 	VALUE_LIST,
 };
 
+/* Filled from the front; of two entries with one name the first counts. */
 struct tables {
 	struct option longs[MAX_ROWS + 3];
 	char shorts[2 * MAX_ROWS + 8];
+	size_t long_count, short_count;
 	const struct option_row *rows;
+	const struct option_row *of_letter[128];
 };
 
-static void add_long(struct tables *tables, size_t *count, const char *name,
-		     int argument, int value)
+static void add_long(struct tables *tables, const char *name, int argument,
+		     int value)
 {
-	tables->longs[(*count)++] =
-		(struct option){ name, argument, NULL, value };
+	for (size_t i = 0; i < tables->long_count; i++) {
+		if (!strcmp(tables->longs[i].name, name))
+			return;
+	}
+	if (tables->long_count < MAX_ROWS + 2)
+		tables->longs[tables->long_count++] =
+			(struct option){ name, argument, NULL, value };
+}
+
+static void add_short(struct tables *tables, char letter,
+		      const struct option_row *row)
+{
+	if (tables->of_letter[(unsigned char)letter] ||
+	    tables->short_count > sizeof(tables->shorts) - 3)
+		return;
+	tables->of_letter[(unsigned char)letter] = row;
+	tables->shorts[tables->short_count++] = letter;
+	if (row->argument)
+		tables->shorts[tables->short_count++] = ':';
 }
 
 static int long_argument(const struct option_row *row)
@@ -38,27 +60,49 @@ static int long_argument(const struct option_row *row)
 	return row->argument ? required_argument : no_argument;
 }
 
-static void build_tables(struct tables *tables, const struct option_row *rows)
+/* A row by the names that it has, or other ones. */
+static void add_row(struct tables *tables, int index, char letter,
+		    const char *name)
 {
-	size_t longs = 0, shorts = 0;
+	const struct option_row *row = &tables->rows[index];
+
+	if (name)
+		add_long(tables, name, long_argument(row), VALUE_ROW + index);
+	if (letter)
+		add_short(tables, letter, row);
+}
+
+static void add_aliases(struct tables *tables, const char *verb, int count)
+{
+	const struct option_alias *alias = option_aliases;
+
+	for (; is_qemu_img() && alias->verb; alias++) {
+		if (strcmp(alias->verb, verb) != 0)
+			continue;
+		for (int i = 0; i < count; i++) {
+			const char *name = tables->rows[i].name;
+
+			if (name && !strcmp(name, alias->ours))
+				add_row(tables, i, alias->letter, alias->name);
+		}
+	}
+}
+
+static void build_tables(struct tables *tables, const struct verb *verb)
+{
+	int count = 0;
 
 	memset(tables, 0, sizeof(*tables));
-	tables->rows = rows;
-	tables->shorts[shorts++] = ':';
-	tables->shorts[shorts++] = 'h';
-	for (int i = 0; i < MAX_ROWS && rows[i].help; i++) {
-		const struct option_row *row = &rows[i];
-
-		if (row->name)
-			add_long(tables, &longs, row->name, long_argument(row),
-				 VALUE_ROW + i);
-		if (row->letter)
-			tables->shorts[shorts++] = row->letter;
-		if (row->letter && row->argument)
-			tables->shorts[shorts++] = ':';
-	}
-	add_long(tables, &longs, "help", no_argument, VALUE_HELP);
-	add_long(tables, &longs, "list-options", no_argument, VALUE_LIST);
+	tables->rows = verb->rows;
+	tables->shorts[tables->short_count++] = ':';
+	tables->shorts[tables->short_count++] = 'h';
+	while (count < MAX_ROWS && verb->rows[count].help)
+		count++;
+	add_aliases(tables, verb->name, count);
+	for (int i = 0; i < count; i++)
+		add_row(tables, i, verb->rows[i].letter, verb->rows[i].name);
+	add_long(tables, "help", no_argument, VALUE_HELP);
+	add_long(tables, "list-options", no_argument, VALUE_LIST);
 }
 
 /* The row of what getopt_long returned, or NULL. */
@@ -66,11 +110,7 @@ static const struct option_row *find_row(const struct tables *tables, int value)
 {
 	if (value >= VALUE_ROW && value < VALUE_HELP)
 		return &tables->rows[value - VALUE_ROW];
-	for (const struct option_row *row = tables->rows; row->help; row++) {
-		if (row->letter && row->letter == value)
-			return row;
-	}
-	return NULL;
+	return value > 0 && value < 128 ? tables->of_letter[value] : NULL;
 }
 
 /* "-S" or "--size", for messages. Returns text. */
@@ -217,7 +257,7 @@ enum parse_result options_parse(const struct verb *verb, int argc, char **argv,
 	struct tables tables;
 	int value;
 
-	build_tables(&tables, verb->rows);
+	build_tables(&tables, verb);
 	optind = 0; /* start afresh */
 	opterr = 0;
 	while ((value = getopt_long(argc, argv, tables.shorts, tables.longs,

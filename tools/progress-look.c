@@ -28,7 +28,7 @@ enum progress_look progress_look(enum progress_mode mode, bool keep_stdout)
 		return LOOK_JSON;
 	if (mode == PROGRESS_NONE)
 		return LOOK_NONE;
-	if (terminal)
+	if (terminal && !is_qemu_img())
 		return LOOK_BAR;
 	return keep_stdout ? LOOK_PLAIN_STDERR : LOOK_PLAIN;
 }

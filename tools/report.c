@@ -8,6 +8,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "tools/personality.h"
+
 /* Marks a command line that makes no sense. */
 static const char misuse[] = "command line";
 
@@ -53,8 +55,25 @@ void tool_hint(struct gild_error *err, const char *format, ...)
 	va_end(args);
 }
 
+int qemu_prefix(struct gild_error *err, const char *format, ...)
+{
+	char old[sizeof(err->message)];
+	va_list args;
+	size_t used;
+
+	if (!is_qemu_img())
+		return -1;
+	memcpy(old, err->message, sizeof(old));
+	va_start(args, format);
+	vsnprintf(err->message, sizeof(err->message), format, args);
+	va_end(args);
+	used = strlen(err->message);
+	snprintf(err->message + used, sizeof(err->message) - used, "%s", old);
+	return -1;
+}
+
 /* One line stays one line, and a file's name cannot drive the terminal. */
-static void print_line(const char *prefix, const char *text)
+static void print_line(const char *prefix, const char *more, const char *text)
 {
 	char line[1100];
 	size_t used = 0;
@@ -70,22 +89,51 @@ static void print_line(const char *prefix, const char *text)
 			line[used++] = (char)c;
 	}
 	line[used] = '\0';
-	fprintf(stderr, "%s%s\n", prefix, line);
+	fprintf(stderr, "%s%s%s\n", prefix, more, line);
+}
+
+static void report_as_gild(const struct gild_error *err)
+{
+	print_line("gild", ": ", err->message[0] ? err->message : "failed");
+	if (err->hint[0])
+		print_line("gild", ": ", err->hint);
+}
+
+/* Its second line has no name before it. Returns whether help would help. */
+static bool report_as_qemu_img(const struct gild_error *err, const char *verb)
+{
+	struct words words = {
+		.misuse = !strcmp(err->operation, misuse),
+	};
+
+	personality_words(err, &words);
+	if (words.with_verb && verb)
+		fprintf(stderr, "qemu-img %s", verb);
+	else
+		fprintf(stderr, "qemu-img");
+	print_line("", ": ", words.message[0] ? words.message : "failed");
+	if (words.hint[0])
+		print_line("", "", words.hint);
+	return words.misuse;
 }
 
 void report_error(const struct gild_error *err, const char *verb)
 {
+	bool is_misuse = !strcmp(err->operation, misuse);
+
 	fflush(stdout);
-	print_line("gild: ", err->message[0] ? err->message : "failed");
-	if (err->hint[0])
-		print_line("gild: ", err->hint);
-	if (strcmp(err->operation, misuse) != 0)
+	if (is_qemu_img())
+		is_misuse = report_as_qemu_img(err, verb);
+	else
+		report_as_gild(err);
+	if (!is_misuse)
 		return;
-	fprintf(stderr, "Try 'gild%s%s --help' for more information.\n",
-		verb ? " " : "", verb ? verb : "");
+	fprintf(stderr, "Try '%s%s%s --help' for more information%s\n",
+		program_name(), verb ? " " : "", verb ? verb : "",
+		is_qemu_img() ? "" : ".");
 }
 
 void report_warning(const char *message)
 {
-	print_line("gild: warning: ", message);
+	print_line(program_name(), ": warning: ", message);
 }

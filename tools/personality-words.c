@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Our errors in qemu-img's words, so that what matches those goes on to match.
+ * A row is a pair of sentences. In ours, * stands for any text, and %1 for the
+ * same text as the first *; in theirs %1, %2 ... stand for what the stars
+ * were. Rows are tried in their order; what none of them fits is printed as it
+ * is. tools/test-compat.sh compares with qemu-img itself.
+ */
+#include "tools/personality.h"
+
+#include <string.h>
+
+enum {
+	MAX_STARS = 4,
+};
+
+enum {
+	WITH_VERB = 1 << 0, /* "qemu-img VERB: " */
+	MISUSE = 1 << 1,    /* and where help is */
+};
+
+#define KEEP "" /* our hint */
+
+struct row {
+	const char *ours, *theirs;
+	const char *hint; /* the line below; NULL: none */
+	unsigned flags;
+};
+
+static const struct row rows[] = {
+	/* Opening. */
+	{ "Could not open '*': *: is in use: cannot get \"*\" lock",
+	  "Could not open '%1': Failed to get \"%3\" lock",
+	  "Is another process using the image [%2]?", 0 },
+	{ "Could not open '*': *: is being written: cannot get shared \"*\" lock",
+	  "Could not open '%1': Failed to get shared \"%3\" lock",
+	  "Is another process using the image [%2]?", 0 },
+	{ "Could not open '*': %1: cannot be opened: *",
+	  "Could not open '%1': Could not open '%1': %2", NULL, 0 },
+	{ "Could not open '*': %1: in its backing chain: *: cannot be opened: *",
+	  "Could not open '%1': Could not open backing file: Could not open backing file: Could not open '%2': %3",
+	  NULL, 0 },
+	{ "Could not open '*': *: cannot be opened: *",
+	  "Could not open '%1': Could not open backing file: Could not open '%2': %3",
+	  NULL, 0 },
+	{ "Could not open '*': %1: not a * image",
+	  "Could not open '%1': Image is not in %2 format", NULL, 0 },
+	{ "Could not open '*': unknown format \"*\"",
+	  "Could not open '%1': Unknown driver '%2'", NULL, 0 },
+	{ "Could not open '*': %1: there is no snapshot \"*\"",
+	  "Failed to load snapshot: Can't find snapshot", NULL, 0 },
+	{ "Could not open '*': %1: *", "Could not open '%1': %2", KEEP, 0 },
+	/* Creating. */
+	{ "create '*': %1: is in use: cannot get \"*\" lock",
+	  "%1: Failed to get \"%2\" lock",
+	  "Is another process using the image [%1]?", 0 },
+	{ "create '*': %1: is being written: cannot get shared \"*\" lock",
+	  "%1: Failed to get shared \"%2\" lock",
+	  "Is another process using the image [%1]?", 0 },
+	{ "create '*': backing file: *: cannot be opened: *",
+	  "%1: Could not open '%2': %3", "Could not open backing image.", 0 },
+	{ "create '*': backing file: *", "%1: %2",
+	  "Could not open backing image.", 0 },
+	{ "create '*': unknown format \"*\" of the backing file",
+	  "%1: Unknown driver '%2'", "Could not open backing image.", 0 },
+	{ "create '*': unknown format \"*\"", "%1: Unknown file format '%2'",
+	  NULL, 0 },
+	{ "create '*': unknown option \"*\"", "%1: Invalid parameter '%2'",
+	  NULL, 0 },
+	{ "create '*': %1: cannot be created: *",
+	  "%1: Could not create '%1': %2", NULL, 0 },
+	{ "create '*': %1: a size is needed",
+	  "%1: Image creation needs a size parameter", NULL, 0 },
+	{ "create '*': %1: the size is given twice",
+	  "%1: The image size must be specified only once", NULL, 0 },
+	{ "create '*': backing file *: its format is not given",
+	  "%1: Backing file specified without backing format", KEEP, 0 },
+	{ "create '*': -F makes no sense without -b",
+	  "%1: Backing format cannot be used without backing file", NULL, 0 },
+	{ "create '*': %1: option \"*\" is on or off, not *",
+	  "%1: Parameter '%2' expects 'on' or 'off'", NULL, 0 },
+	{ "create '*': %1: option \"cluster_size\" is a power of two *",
+	  "%1: Cluster size must be a power of two between 512 and 2048k",
+	  NULL, 0 },
+	{ "create '*': %1: preallocation of a raw image is *, not \"*\"",
+	  "%1: Unsupported preallocation mode: %3", NULL, 0 },
+	{ "create '*': %1: a raw image cannot have a backing file",
+	  "%1: Backing file not supported for file format 'raw'", NULL, 0 },
+	{ "create '*': '*' is not a size",
+	  "Invalid image size specified: '%2'", NULL, 0 },
+	{ "create '*': size '*' is beyond *",
+	  "Invalid image size specified. Must be between 0 and 9223372036854775807.",
+	  NULL, 0 },
+	{ "create '*': %1: *", "%1: %2", KEEP, 0 },
+	{ "create '*': *", "%1: %2", KEEP, 0 },
+	/* Converting. */
+	{ "convert '*' '*': %1: cannot be created: *",
+	  "%1: error while converting %2: Could not create '%1': %3", NULL, 0 },
+	{ "convert '*' '*': %1: is the source itself, or in its backing chain",
+	  "%1: error while converting %2: Failed to get \"write\" lock",
+	  "Is another process using the image [%1]?", 0 },
+	{ "convert '*' '*': %1: is in use: cannot get \"*\" lock",
+	  "%1: error while converting %2: Failed to get \"%3\" lock",
+	  "Is another process using the image [%1]?", 0 },
+	{ "convert '*' '*': %1: is being written: cannot get shared \"*\" lock",
+	  "%1: error while converting %2: Failed to get shared \"%3\" lock",
+	  "Is another process using the image [%1]?", 0 },
+	{ "convert '*' '*': unknown format \"*\"",
+	  "Unknown file format '%3'", NULL, 0 },
+	{ "convert '*' '*': unknown option \"*\"", "Invalid parameter '%3'",
+	  NULL, 0 },
+	{ "convert '*' '*': format * has no compressed clusters",
+	  "Compression not supported for this file format", NULL, 0 },
+	{ "convert '*' '*': %1: cannot be opened: *",
+	  "Could not open '%1': Could not open '%1': %3", NULL, 0 },
+	{ "convert '*' '*': *", "%3", KEEP, 0 },
+	{ "backing file *: its format is not given",
+	  "Use of backing file requires explicit backing format", NULL, 0 },
+	/* Other verbs. */
+	{ "Could not apply snapshot '*': *: there is no snapshot *",
+	  "Could not apply snapshot '%1': Failed to load snapshot: No such file or directory",
+	  NULL, 0 },
+	{ "Could not delete snapshot '*': *: there is no snapshot *",
+	  "Could not delete snapshot '%1': snapshot not found", NULL, 0 },
+	{ "Could not * snapshot '*': *: format * has no snapshots",
+	  "Could not %1 snapshot '%2': Operation not supported", NULL, 0 },
+	{ "commit '*' '*': %1: cannot be opened: *",
+	  "Did not find '%1' in the backing chain of '%2'", NULL, 0 },
+	{ "commit '*' '*': *", "%3", KEEP, 0 },
+	{ "*: has no backing file to commit to",
+	  "Image does not have a backing file", NULL, 0 },
+	{ "rebase '*': new backing file: *: cannot be opened: *",
+	  "Could not open new backing file '%1': Could not open '%2': %3",
+	  NULL, 0 },
+	{ "rebase '*': backing file * needs its format named",
+	  "Could not change the backing file to '%1': backing format must be specified",
+	  NULL, 0 },
+	{ "rebase '*': *: format * has no backing files",
+	  "Could not change the backing file to '%1': Operation not supported",
+	  NULL, 0 },
+	{ "rebase '*': *", "%2", KEEP, 0 },
+	{ "unknown format \"*\" of the backing file",
+	  "Invalid format name: '%1'", NULL, 0 },
+	{ "*: format * has nothing to check",
+	  "This image format does not support checks", NULL, 0 },
+	{ "*: what is stored at * is compressed, encrypted or external, *",
+	  "File contains external, encrypted or compressed clusters.", NULL,
+	  0 },
+	{ "*: would shrink from * to * bytes, *",
+	  "Use the --shrink option to perform a shrink operation.",
+	  "qemu-img: warning: Shrinking an image will delete all data beyond the shrunken image's end. Before performing such an operation, make sure there is no important data there.",
+	  0 },
+	{ "format \"*\" cannot be measured", "Unknown file format '%1'", NULL,
+	  0 },
+	/* The command line. */
+	{ "unknown option '--*'", "unrecognized option '--%1'", NULL,
+	  WITH_VERB | MISUSE },
+	{ "unknown option '-*'", "invalid option -- '%1'", NULL,
+	  WITH_VERB | MISUSE },
+	{ "option '--*' needs an argument",
+	  "option '--%1' requires an argument", NULL, WITH_VERB | MISUSE },
+	{ "option '-*' needs an argument",
+	  "option requires an argument -- '%1'", NULL, WITH_VERB | MISUSE },
+	{ "option '--*' takes no argument",
+	  "option '--%1' doesn't allow an argument", NULL, WITH_VERB | MISUSE },
+	{ "unknown verb '*'", "Command not found: %1", NULL, MISUSE },
+	{ "a verb is missing", "Not enough arguments", NULL, MISUSE },
+	{ "the name of one image is needed", "Expecting one image file name",
+	  NULL, MISUSE },
+	{ "the names of two images are needed",
+	  "Expecting two image file names", NULL, MISUSE },
+	{ "the name of the image is missing", "Expecting image file name", NULL,
+	  MISUSE },
+	{ "the names of a source and of a target are needed",
+	  "Must specify image file name", NULL, 0 },
+	{ "an image and a size are needed",
+	  "Expecting image file name and size", NULL, MISUSE },
+	{ "unexpected argument '*'", "Unexpected argument: %1", NULL, MISUSE },
+	{ "--output takes human or json, not '*'",
+	  "--output expects 'human' or 'json', not '%1'", NULL, MISUSE },
+	{ "-r takes leaks or all, not '*'",
+	  "--repair (-r) expects 'leaks' or 'all', not '%1'", NULL, MISUSE },
+	{ "-t takes *, not '*'", "Invalid cache option: %2", NULL, 0 },
+	{ "-T takes *, not '*'", "Invalid source cache option: %2", NULL, 0 },
+	{ "-S: '*' is not a size",
+	  "Invalid buffer size for sparse output specified: '%1'", NULL, 0 },
+	{ "-S takes multiples of 512 up to 16777216",
+	  "Invalid buffer size for sparse output specified. Valid sizes are multiples of 512 up to 16777216. Select 0 to disable sparse detection (fully allocates output).",
+	  NULL, 0 },
+	{ "-s: '*' is not a size", "Invalid start offset specified: '%1'", NULL,
+	  0 },
+	{ "-m takes *",
+	  "Invalid number of coroutines specified. Must be between 1 and 16.",
+	  NULL, 0 },
+	{ "-l, -c, -a, -d and --export exclude each other",
+	  "Cannot mix '-l', '-a', '-c', '-d'", NULL, MISUSE },
+	{ "--target-is-zero needs -n",
+	  "--target-is-zero requires use of -n flag", NULL, 0 },
+	{ "the new backing file is needed (-b)",
+	  "Must specify backing file (-b) or use unsafe mode (-u)", NULL,
+	  MISUSE },
+	{ "either --size or the name of an image is needed",
+	  "Either --size N or one filename must be specified.", NULL, 0 },
+};
+
+/* A part of a text. */
+struct part {
+	const char *start;
+	size_t length;
+};
+
+/* Does text fit the pattern? Fills the stars. */
+static bool fits(const char *text, const char *pattern, struct part *stars,
+		 size_t count)
+{
+	for (; *pattern; pattern++, text++) {
+		if (*pattern == '*') {
+			stars[count].start = text;
+			do {
+				stars[count].length =
+					(size_t)(text - stars[count].start);
+				if (fits(text, pattern + 1, stars, count + 1))
+					return true;
+			} while (*text++);
+			return false;
+		}
+		if (pattern[0] == '%' && pattern[1] == '1') {
+			if (strncmp(text, stars[0].start, stars[0].length) != 0)
+				return false;
+			return fits(text + stars[0].length, pattern + 2, stars,
+				    count);
+		}
+		if (*text != *pattern)
+			return false;
+	}
+	return !*text;
+}
+
+/* Put text into to, its %1, %2 ... replaced; cut where it does not fit. */
+static void fill(char *to, size_t size, const char *text,
+		 const struct part *stars)
+{
+	size_t used = 0;
+
+	for (; *text && used + 1 < size; text++) {
+		const struct part *star = NULL;
+		size_t length = 1;
+
+		if (text[0] == '%' && text[1] > '0' &&
+		    text[1] <= '0' + MAX_STARS)
+			star = &stars[*++text - '1'];
+		if (star && star->length < size - used)
+			length = star->length;
+		else if (star)
+			length = size - used - 1;
+		memcpy(to + used, star ? star->start : text, length);
+		used += length;
+	}
+	to[used] = '\0';
+}
+
+void personality_words(const struct gild_error *err, struct words *words)
+{
+	struct part stars[MAX_STARS];
+	const struct row *row = rows;
+	const struct row *end = rows + sizeof(rows) / sizeof(*rows);
+
+	snprintf(words->message, sizeof(words->message), "%s", err->message);
+	snprintf(words->hint, sizeof(words->hint), "%s", err->hint);
+	while (row < end && !fits(err->message, row->ours, stars, 0))
+		row++;
+	if (row == end)
+		return;
+	words->with_verb = row->flags & WITH_VERB;
+	words->misuse = row->flags & MISUSE;
+	fill(words->message, sizeof(words->message), row->theirs, stars);
+	if (!row->hint || *row->hint)
+		fill(words->hint, sizeof(words->hint),
+		     row->hint ? row->hint : "", stars);
+}

@@ -1,0 +1,476 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# gild started under the name qemu-img beside qemu-img itself: each command line
+# runs with both, each in a folder of its own with the same files, and what they
+# print, where, and how they exit must be the same to the byte. What may differ
+# is in normal.py below, each thing with its reason.
+#
+# The peer is the qemu-img in PATH, or PEER; of its versions the newest is
+# followed, and what older ones lack or say otherwise is taken out by version.
+
+# shellcheck source=tests/lib.sh
+. "${BASH_SOURCE%/*}/../tests/lib.sh"
+PEER=${PEER:-$(command -v qemu-img || :)}
+requires "$PEER --version"
+requires "python3 --version"
+
+version=$("$PEER" --version | sed -n 's/^qemu-img version \([0-9]*\.[0-9]*\).*/\1/p')
+mkdir -p bin theirs ours files
+ln -s "$GILD" bin/qemu-img
+
+cat >normal.py <<'END'
+import json, re, sys
+
+verb = sys.argv[1]
+version = tuple(int(n) for n in sys.argv[2].split("."))
+failed = sys.argv[3] != "0"
+
+def drop_new(data):
+    if isinstance(data, list):
+        return [drop_new(i) for i in data]
+    if not isinstance(data, dict):
+        return data
+    # 8.0: the file is told of as a child, and by its driver.
+    if version < (8, 0):
+        data.pop("children", None)
+    # 9.1: where a LUKS header is.
+    if version < (9, 1):
+        data.pop("detached-header", None)
+    return {key: drop_new(value) for key, value in data.items()}
+
+def normal(text):
+    # The order of an object's keys, and how an empty list is laid out, carry no
+    # meaning. (The map has a layout that scripts cut into lines: it stays.)
+    if text.startswith(("{", "[")) and verb != "map":
+        text = json.dumps(drop_new(json.loads(text)), sort_keys=True, indent=1)
+
+    # 8.2: compressed extents.
+    if verb == "map" and version < (8, 2):
+        text = re.sub(r', "compressed": (true|false)', "", text)
+    # 8.0, as above.
+    if version < (8, 0):
+        text = re.sub(r"(?m)^Child node '/file':\n(    .*\n)*", "", text)
+    if version < (9, 1):
+        text = re.sub(r"(?m)^ *detached header: false\n", "", text)
+    # 10.1: the list of snapshots has wider columns for the clock, others narrower.
+    if version < (10, 1):
+        text = re.sub(r"(?m)^(ID .*)$", lambda m: m[1].replace("_", " "), text)
+        text = re.sub(r"(?m)^ID +TAG +VM SIZE.*$", "ID TAG ...", text)
+        text = re.sub(r"(?m)^([0-9]+) +(.*) (0+)([0-9]{2}:[0-9:]+\.[0-9]{3}) ",
+                      r"\1 \2 \4 ", text)
+        text = re.sub(r"(?m)^([0-9]+) +(.*?) +([0-9:]+\.[0-9]{3})", r"\1 \2 \3",
+                      text)
+    # 10.1: help is where the verb's is.
+    if version < (10, 1):
+        text = re.sub(r"(?m)^Try 'qemu-img \w+ --help'", "Try 'qemu-img --help'",
+                      text)
+    # 8.0: a line of its own for "Detected format of ...".
+    if version < (8, 0):
+        text = re.sub(r"(Detected format of \w+\.)\n?", r"\1\n", text)
+    # When a snapshot was taken, to the second and less.
+    text = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}", "DATE", text)
+    text = re.sub(r'"date-n?sec": [0-9]+', '"date": 0', text)
+    # The order in which a check comes across things.
+    if verb == "check" and text.startswith(("ERROR", "Leaked")):
+        text = "".join(sorted(text.splitlines(True)))
+    # It is printed when the image is there, and not before.
+    if verb == "create" and failed:
+        text = re.sub(r"(?m)^Formatting .*\n", "", text)
+    # How often progress is told depends on how long the work takes; the first and
+    # the last time are always there.
+    text = re.sub(r"(    \([0-9.]+/100%\)\r)+", "PROGRESS\r", text)
+    # qemu-img compare ends its line of progress after the answer.
+    text = re.sub(r"PROGRESS\r(Images are identical\.\n)\n", "PROGRESS\r\n\\1",
+                  text)
+    return text
+
+for name in sys.argv[4:]:
+    with open(name, encoding="utf-8", errors="surrogateescape", newline="") as f:
+        text = normal(f.read())
+    with open(name + ".txt", "w", errors="surrogateescape", newline="") as f:
+        f.write(text)
+END
+
+# both ARGS...: leaves what each printed in {theirs,ours}.{out,err,status}, and
+# in .out.txt, .err.txt without what may differ.
+both() {
+	local name
+	for name in theirs ours; do
+		status=0
+		(
+			cd $name
+			[ $name = ours ] || exec "$PEER" "$@"
+			exec ../bin/qemu-img "$@"
+		) >$name.out 2>$name.err </dev/null || status=$?
+		echo "exit status $status" >$name.status
+		cp $name.out $name.out.txt
+		cp $name.err $name.err.txt
+	done
+	if ! cmp -s theirs.out ours.out || ! cmp -s theirs.err ours.err; then
+		python3 normal.py "${1-none}" "$version" "$status" \
+			theirs.out ours.out theirs.err ours.err
+	fi
+}
+
+# differ SUFFIX...: is one of these not the same?
+differ() {
+	local suffix
+	for suffix in "$@"; do
+		cmp -s theirs."$suffix" ours."$suffix" || return 0
+	done
+	return 1
+}
+
+failures=0
+complain() {
+	echo "--- qemu-img $*"
+	local suffix
+	for suffix in out.txt err.txt status; do
+		diff --label theirs --label ours -u theirs.$suffix ours.$suffix ||
+			:
+	done
+	failures=$((failures + 1))
+} >&2
+
+# The same to the byte.
+alike() {
+	both "$@"
+	! differ out.txt err.txt status || complain "$@"
+}
+
+# Both fail, with the same status and nothing on standard output; in other
+# words, or older versions of the peer have other words.
+fails_alike() {
+	both "$@"
+	! differ out.txt status || complain "$@"
+	[ -s ours.err ] || { echo "says nothing: $*" >&2; failures=$((failures + 1)); }
+	grep -q '^qemu-img' ours.err || complain "$@"
+}
+
+# is_since VERSION: is the peer as new as that?
+is_since() {
+	[ "$(printf '%s\n' "$1" "$version" | sort -V | head -n 1)" = "$1" ]
+}
+
+# Alike as of VERSION; before, only as far as fails_alike asks.
+alike_since() {
+	local since=$1
+	shift
+	if is_since "$since"; then
+		alike "$@"
+	else
+		fails_alike "$@"
+	fi
+}
+
+# Files made once, by the peer, and copied for both.
+fixture() {
+	(cd files && "$@" >/dev/null)
+}
+settle() {
+	local name
+	for name in theirs ours; do
+		cp -a --sparse=always files/. $name/
+	done
+	sync
+}
+
+fixture "$PEER" create -f qcow2 a.qcow2 10M
+fixture "$PEER" create -f raw a.raw 10M
+put raw files/a.raw 'write -P 3 1M 64k' 'write -P 4 5M 4k'
+fixture "$PEER" create -f qcow2 -b a.qcow2 -F qcow2 over.qcow2
+put qcow2 files/over.qcow2 'write -P 7 0 128k' 'write -z 1M 1M'
+cp files/a.qcow2 files/a.img
+cp files/a.qcow2 files/live.qcow2
+cp files/a.raw files/r.img
+fixture "$PEER" convert -O qcow2 -c a.raw comp.qcow2
+fixture "$PEER" create -f qcow2 -o compat=0.10 v2.qcow2 1M
+fixture "$PEER" create -f qcow2 -o data_file=ext.data,data_file_raw=on ext.qcow2 1M
+fixture "$PEER" create -f qcow2 snap.qcow2 1M
+fixture "$PEER" snapshot -c one snap.qcow2
+fixture "$PEER" snapshot -c 'a very long name of a snapshot' snap.qcow2
+fixture "$PEER" create -f qcow2 bits.qcow2 1M
+fixture "$PEER" bitmap --add bits.qcow2 b0
+fixture "$PEER" bitmap --add --disable -g 128k bits.qcow2 b1
+fixture "$PEER" create -f qcow2 -b gone.qcow2 -F qcow2 -u orphan.qcow2 1M
+fixture "$PEER" create -f qcow2 -b nbd://localhost/x -F raw -u proto.qcow2 1M
+fixture "$PEER" create -f qcow2 -b orphan.qcow2 -F qcow2 -u orphan2.qcow2 1M
+# By gild: where processors are shared, qemu-img's timing may take for ever.
+fixture "$GILD" create -f luks --object secret,id=s,data=abc \
+	-o key-secret=s,iter-time=10 l.luks 1M
+fixture "$GILD" create -f qcow2 --object secret,id=s,data=abc \
+	-o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 e.qcow2 1M
+# A backing file whose format is not recorded.
+fixture "$PEER" create -f qcow2 -b a.raw -F raw norec.qcow2
+at=$(LC_ALL=C grep -obUaP '\xe2\x79\x2a\xca' files/norec.qcow2 | cut -d: -f1)
+printf 'none' | dd of=files/norec.qcow2 bs=1 seek="$at" conv=notrunc status=none
+cp files/a.qcow2 files/leak.qcow2
+put qcow2 files/leak.qcow2 'write 0 256k'
+cp files/leak.qcow2 files/corrupt.qcow2
+cp files/leak.qcow2 files/flags.qcow2
+truncate -s +65536 files/leak.qcow2
+printf '\0\1' | dd of=files/leak.qcow2 bs=1 seek=$((0x20000 + 2 * 9)) conv=notrunc status=none
+printf '\0' | dd of=files/flags.qcow2 bs=1 seek=$((0x40000)) conv=notrunc status=none
+printf '\0\0' | dd of=files/corrupt.qcow2 bs=1 seek=$((0x20000 + 2 * 5)) conv=notrunc status=none
+: >files/empty
+mkdir files/dir
+settle
+
+# ----------------------------------------------------------------- create --
+alike create -f qcow2 n.qcow2 10M
+alike create n.raw 10M
+alike create -f raw odd.raw 1000
+alike create -f qcow2 odd.qcow2 1000
+alike create -q -f qcow2 q.qcow2 1M
+alike create -f qcow2 -o cluster_size=4k,lazy_refcounts=on,compat=1.1 n1.qcow2 10M
+alike create -f qcow2 -o compat=0.10 n2.qcow2 10M
+alike create -f qcow2 -o extended_l2=on,compression_type=zstd n3.qcow2 10M
+alike create -f qcow2 -o preallocation=metadata,refcount_bits=1 n4.qcow2 10M
+alike create -f qcow2 -o data_file=n5.data,data_file_raw=on n5.qcow2 1M
+alike create -f qcow2 -o size=5M n6.qcow2
+alike create -f qcow2 -o cluster_size=4k -o cluster_size=8k n7.qcow2 6M
+alike create -f qcow2 -o lazy_refcounts n8.qcow2 6M
+alike create -f raw -o preallocation=falloc n9.raw 1M
+alike create -f qcow2 -b a.qcow2 -F qcow2 c1.qcow2
+alike create -f qcow2 -b a.raw -F raw c2.qcow2
+alike create -f qcow2 -b a.raw -F raw c3.qcow2 20M
+alike create -f qcow2 -o backing_file=a.qcow2,backing_fmt=qcow2 c4.qcow2
+alike create -f qcow2 -o backing_file=a.qcow2,backing_fmt=qcow2 -b c1.qcow2 c5.qcow2
+alike create -f qcow2 -b gone -F raw -u c6.qcow2 1M
+alike create -f qcow2 -u -b nbd:unix:/tmp/s:exportname=x -F raw c7.qcow2 1M
+alike create -f qcow2 -u -b nbd://localhost/x -F raw c8.qcow2 1M
+alike create -f qcow2 -b a.qcow2 x
+alike create -f qcow2 -b a.raw x
+alike create -f qcow2 -u -b gone x 1M
+alike create -f qcow2 -b gone -F raw x
+alike create -f qcow2 -b gone -F raw -u x
+alike create -f qcow2 -b a.qcow2 -F foo x
+alike create -f raw -b a.raw -F raw x 1M
+alike create -f foo x 1M
+alike create x
+alike_since 10.1 create x 1Q
+alike create -f qcow2 x 100E
+alike create -f qcow2 -o foo=1 x 1M
+alike create -f qcow2 -o lazy_refcounts=maybe x 1M
+alike create -f qcow2 -o size=5M x 6M
+alike create
+alike create -f qcow2 x 1M 2M
+alike_since 10.1 create -Z
+
+# ------------------------------------------------------------------- info --
+for image in a.qcow2 a.raw a.img r.img over.qcow2 comp.qcow2 v2.qcow2 ext.qcow2 \
+	snap.qcow2 bits.qcow2 orphan.qcow2 proto.qcow2 l.luks e.qcow2 norec.qcow2 \
+	empty; do
+	alike info $image
+	alike info --output=json $image
+done
+rm theirs/ext.data ours/ext.data
+alike info ext.qcow2
+alike info --backing-chain over.qcow2
+alike info --backing-chain --output=json over.qcow2
+alike info -U a.qcow2
+alike info -f raw a.qcow2
+alike info nosuch
+alike info --output=json nosuch
+alike info -f qcow2 a.raw
+alike info -f foo a.raw
+fails_alike info dir
+alike info a.raw a.raw
+alike info
+alike_since 10.1 info --output=foo a.raw
+alike_since 10.1 info --nosuch a.raw
+alike_since 10.1 info -f
+
+# -------------------------------------------------------------------- map --
+for image in a.qcow2 a.raw over.qcow2 comp.qcow2 norec.qcow2 orphan.qcow2 \
+	orphan2.qcow2 empty; do
+	[ $image = orphan2.qcow2 ] || alike map $image
+	alike map --output=json $image
+done
+alike map --output=json -s 1M -l 1M a.raw
+alike map --start-offset=1M a.raw
+alike map --start-offset=11M a.raw
+alike_since 10.1 map --start-offset=x a.raw
+alike map nosuch
+
+# ---------------------------------------------------------------- measure --
+alike measure a.raw
+alike measure -O qcow2 a.raw
+alike measure -O qcow2 --size 1G
+alike measure -O qcow2 --size 1G --output=json
+alike measure -O qcow2 -o cluster_size=4k --size 1G
+alike measure -O foo --size 1G
+alike measure
+
+# ------------------------------------------------------------------ check --
+alike check a.qcow2
+alike check --output=json a.qcow2
+alike check -q a.qcow2
+alike check a.raw
+alike check leak.qcow2
+alike check --output=json leak.qcow2
+alike check -r leaks leak.qcow2
+alike check corrupt.qcow2
+alike check --output=json corrupt.qcow2
+alike check flags.qcow2
+alike check -r all flags.qcow2
+alike check --output=json flags.qcow2
+alike check nosuch
+alike_since 10.1 check -r foo a.qcow2
+fails_alike check -U -r all a.qcow2
+
+# ---------------------------------------------------------------- compare --
+alike compare a.qcow2 a.raw
+alike compare -s a.qcow2 snap.qcow2
+alike compare a.qcow2 snap.qcow2
+alike compare a.raw norec.qcow2
+alike compare -q a.qcow2 a.raw
+alike compare -p a.raw a.raw
+alike compare a.raw nosuch
+alike compare a.raw
+
+# --------------------------------------------------------------- snapshot --
+alike snapshot -l snap.qcow2
+! is_since 10.1 || alike snapshot snap.qcow2
+alike snapshot -c three snap.qcow2
+alike snapshot -l snap.qcow2
+alike snapshot -a one snap.qcow2
+alike snapshot -d one snap.qcow2
+alike snapshot -l snap.qcow2
+alike snapshot -l a.raw
+alike snapshot -a nosuch snap.qcow2
+alike snapshot -d nosuch snap.qcow2
+alike snapshot -l nosuch
+alike_since 8.0 snapshot -c one a.raw
+alike snapshot -l -c one snap.qcow2
+
+# ---------------------------------------------------------------- convert --
+alike convert a.raw b.raw
+alike convert -p a.raw b.raw
+alike convert -O qcow2 a.raw b.qcow2
+alike convert -c -p -O qcow2 -o cluster_size=4k norec.qcow2 b.qcow2
+alike convert -O qcow2 -B a.raw -F raw a.raw b.qcow2
+alike convert -n a.raw b.raw
+alike convert -W -m 4 -t none -T none a.raw b.raw
+alike convert a.raw a.raw b.raw
+alike convert -l snapshot.name=three snap.qcow2 b.raw
+alike convert -l three snap.qcow2 b.raw
+alike convert -O foo a.raw x
+alike convert nosuch x
+alike convert a.raw
+alike convert -f qcow2 a.raw x
+alike convert -O qcow2 -o foo=1 a.raw x
+alike convert -O qcow2 -B a.raw a.raw x
+alike convert -n a.raw nosuch
+alike convert -c a.raw x
+alike convert -l nosuch snap.qcow2 x
+alike convert -t foo a.raw x
+alike convert -S 1000 a.raw x
+alike convert --target-is-zero a.raw x
+alike convert -O qcow2 a.raw nodir/x
+alike convert a.raw a.raw
+alike convert orphan.qcow2 x
+
+# ------------------------------------------------- resize, commit, rebase --
+alike resize a.img 20M
+alike resize r.img 20M
+alike resize -q a.qcow2 +1M
+alike resize -f raw r.img +1000
+alike resize a.qcow2 -1M
+alike resize a.qcow2 -- -1M
+alike resize --shrink a.qcow2 -1M
+alike resize a.qcow2 0
+alike resize nosuch 20M
+fails_alike resize a.qcow2 x
+fails_alike resize a.qcow2
+alike commit over.qcow2
+alike commit -d -p over.qcow2
+alike commit -b a.qcow2 over.qcow2
+alike commit -b nosuch over.qcow2
+alike commit a.raw
+alike commit nosuch
+alike rebase -u -b nbd://localhost/x -F raw c1.qcow2
+alike rebase -u -b '' c1.qcow2
+alike rebase -b a.qcow2 -F qcow2 c1.qcow2
+alike rebase -b '' -p c1.qcow2
+alike rebase -u -b a.qcow2 c1.qcow2
+alike rebase -b nosuch -F raw c1.qcow2
+alike rebase -F raw -b a.raw a.raw
+alike rebase -u -b x -F foo c1.qcow2
+alike rebase c1.qcow2
+
+# What they made holds the same disk.
+for name in n3.qcow2 c5.qcow2 b.raw b.qcow2 a.img r.img a.qcow2 snap.qcow2 \
+	c1.qcow2; do
+	run "$PEER" compare theirs/$name ours/$name
+	[ "$status" = 0 ] || { show; fail "$name differs"; }
+done
+
+# ------------------------------------------------------------------ locks --
+# Beside a process that writes it, and one that reads it.
+beside() {
+	local mode=$1 image=$2 pids=() name
+	shift 2
+	for name in theirs ours; do
+		mkfifo fifo.$name
+		qemu-io ${mode:+"$mode"} -f qcow2 "$name/$image" <fifo.$name >io.$name 2>&1 &
+		pids+=($!)
+	done
+	exec 8>fifo.theirs 9>fifo.ours
+	echo 'read 0 512' >&8
+	echo 'read 0 512' >&9
+	for name in theirs ours; do
+		for ((i = 0; i < 200; i++)); do
+			grep -q ":$(stat -c %i "$name/$image") " /proc/locks && break
+			sleep 0.05
+		done
+	done
+	while [ $# -gt 0 ]; do
+		# shellcheck disable=SC2086 # words
+		alike $1
+		shift
+	done
+	exec 8>&- 9>&-
+	wait "${pids[@]}"
+	rm fifo.theirs fifo.ours
+}
+for mode in '' -r; do
+	beside "$mode" live.qcow2 "info live.qcow2" "info -U live.qcow2" \
+		"check live.qcow2" "resize live.qcow2 30M" \
+		"snapshot -l live.qcow2" "snapshot -c x live.qcow2" \
+		"snapshot -l -U live.qcow2" "convert live.qcow2 x.raw" \
+		"convert -U live.qcow2 x.raw" "map live.qcow2" \
+		"compare live.qcow2 live.qcow2" "measure live.qcow2" \
+		"convert -O qcow2 a.raw live.qcow2" "commit live.qcow2" \
+		"create -f qcow2 live.qcow2 1M"
+done
+
+# --------------------------------------------------------- the name itself --
+alike
+alike foo
+alike_since 10.1 --foo
+for option in --version -V; do
+	run bin/qemu-img $option
+	expect 0
+	expect_no_err
+	head -n 1 "$out" | grep -qE '^qemu-img version [0-9]+\.[0-9]+\.[0-9]+ ' ||
+		fail "$option: $(cat "$out")"
+done
+for option in --help -h; do
+	run bin/qemu-img $option
+	expect 0
+	expect_out "convert - "
+	expect_out "raw qcow2"
+done
+run bin/qemu-img -T any --trace=any -Tany info ours/a.raw
+expect 0
+expect_no_err
+run bin/qemu-img clone ours/a.qcow2 ours/z.qcow2
+expect 1
+expect_err "Command not found: clone"
+run bin/qemu-img info --help
+expect 0
+expect_out "Usage: qemu-img info"
+
+[ $failures = 0 ] || fail "$failures command lines differ"
