@@ -95,10 +95,11 @@ expect_err 'exclude each other'
 # One bit has no room for a second reference.
 qemu-img create -q -f qcow2 -o refcount_bits=1 bit.qcow2 1M
 put qcow2 bit.qcow2 'write -P 1 0 1M'
+cp bit.qcow2 before.qcow2
 run gild snapshot -c one bit.qcow2
 expect 1
 expect_err 'reference counts of 1 bits have no room'
-sound bit.qcow2
+same before.qcow2 bit.qcow2
 
 # A snapshot becomes an image of its own.
 qcow2 many.qcow2 8M

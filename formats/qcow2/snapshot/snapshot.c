@@ -76,8 +76,7 @@ static int describe(struct qcow2 *q, const struct qcow2_snapshots *snapshots,
 static int share_active(struct qcow2 *q, uint64_t *l1_offset,
 			struct gild_error *err)
 {
-	if (qcow2_writeback(q, false, err) < 0 ||
-	    qcow2_tree_count(q, q->l1.entries, q->l1.count, 1, err) < 0 ||
+	if (qcow2_tree_count(q, q->l1.entries, q->l1.count, 1, err) < 0 ||
 	    qcow2_writeback(q, false, err) < 0 ||
 	    qcow2_tree_set_copied(q, err) < 0)
 		return -1;
@@ -101,10 +100,13 @@ static int create(struct qcow2 *q, struct qcow2_snapshots *snapshots,
 	struct qcow2_snapshot snapshot;
 	struct qcow2_header header;
 
-	if (qcow2_begin_changes(q, err) < 0 || mark(q, err) < 0 ||
+	/* What is refused leaves no mark. */
+	if (qcow2_begin_changes(q, err) < 0 ||
+	    qcow2_writeback(q, false, err) < 0 ||
+	    qcow2_tree_check_room(q, q->l1.entries, q->l1.count, err) < 0 ||
 	    describe(q, snapshots, wanted, &snapshot, err) < 0)
 		return -1;
-	if (share_active(q, &snapshot.l1_offset, err) < 0 ||
+	if (mark(q, err) < 0 || share_active(q, &snapshot.l1_offset, err) < 0 ||
 	    append(snapshots, &snapshot, err) < 0) {
 		qcow2_snapshot_free(&snapshot);
 		return -1;
@@ -127,6 +129,7 @@ static int apply(struct qcow2 *q, const struct qcow2_snapshot *snapshot,
 
 	if (!l1 || qcow2_begin_changes(q, err) < 0 ||
 	    qcow2_writeback(q, false, err) < 0 ||
+	    qcow2_tree_check_room(q, l1, snapshot->l1_entries, err) < 0 ||
 	    qcow2_tree_count(q, l1, snapshot->l1_entries, 1, err) < 0)
 		return -1;
 	return qcow2_tree_switch(q, l1, snapshot->l1_entries,

@@ -55,9 +55,12 @@ int qcow2_snapshot_load(struct qcow2 *q, const char *name,
 
 /* --- tree.c: everything below an L1 table; lock held exclusively ---------- */
 
+/* Is there room to count all below these L1 entries once more? */
+int qcow2_tree_check_room(struct qcow2 *q, const uint64_t *l1, uint32_t count,
+			  struct gild_error *err);
+
 /* Count each L2 table and cluster below these L1 entries once more (change 1)
- * or less (-1). Whether there is room for more is looked at first; what fails
- * all the same leaks. */
+ * or less (-1). What fails leaks. */
 int qcow2_tree_count(struct qcow2 *q, const uint64_t *l1, uint32_t count,
 		     int change, struct gild_error *err);
 

@@ -160,12 +160,15 @@ static int check_room(struct qcow2 *q, uint64_t first, uint64_t count,
 	return 0;
 }
 
+int qcow2_tree_check_room(struct qcow2 *q, const uint64_t *l1, uint32_t count,
+			  struct gild_error *err)
+{
+	return walk_tree(q, l1, count, check_room, 0, err);
+}
+
 int qcow2_tree_count(struct qcow2 *q, const uint64_t *l1, uint32_t count,
 		     int change, struct gild_error *err)
 {
-	/* Look first, so that nothing has to be taken back. */
-	if (change > 0 && walk_tree(q, l1, count, check_room, 0, err) < 0)
-		return -1;
 	return walk_tree(q, l1, count, qcow2_refcount_add, change, err);
 }
 
