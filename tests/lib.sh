@@ -124,6 +124,7 @@ expect_error() {
 	expect_err "$1"
 	grep -q '^gild: ' "$err" || { show; fail "not an error of gild"; }
 	[ "$(wc -l <"$err")" -le 3 ] || { show; fail "an error of many lines"; }
+	! grep -qE '(: )([^:]+: )\2' "$err" || { show; fail "said twice"; }
 }
 
 same() {

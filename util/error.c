@@ -41,6 +41,24 @@ int error_set(struct gild_error *err, const char *operation,
 	return -1;
 }
 
+/*
+ * How much of the message repeats the beginning of the prefix: whole parts
+ * that end in ": ". Whoever failed may have named the file already.
+ */
+static size_t repeated(const char *message, const char *prefix)
+{
+	size_t length = 0;
+	const char *end = prefix;
+
+	while ((end = strstr(end, ": "))) {
+		end += 2;
+		if (strncmp(message, prefix, (size_t)(end - prefix)) != 0)
+			break;
+		length = (size_t)(end - prefix);
+	}
+	return length;
+}
+
 int error_prefix(struct gild_error *err, const char *format, ...)
 {
 	char old[sizeof(err->message)];
@@ -55,7 +73,8 @@ int error_prefix(struct gild_error *err, const char *format, ...)
 	vsnprintf(err->message, sizeof(err->message), format, args);
 	va_end(args);
 	used = strlen(err->message);
-	snprintf(err->message + used, sizeof(err->message) - used, "%s", old);
+	snprintf(err->message + used, sizeof(err->message) - used, "%s",
+		 old + repeated(old, err->message));
 	errno = saved;
 	return -1;
 }

@@ -25,7 +25,10 @@ int error_set(struct gild_error *err, const char *operation,
 	      enum gild_error_kind kind, int eno, const char *format, ...)
 	__attribute__((format(printf, 5, 6)));
 
-/* Put "text" before the message, e.g. the file's name and ": ". Returns -1. */
+/*
+ * Put "text" before the message, e.g. the file's name and ": ". Parts of it
+ * that end in ": " and begin the message already are not repeated. Returns -1.
+ */
 int error_prefix(struct gild_error *err, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 

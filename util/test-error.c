@@ -50,6 +50,30 @@ Test(error, prefix_offset_and_hint)
 	cr_assert_str_eq(err.hint, "try 3");
 }
 
+static const char *prefixed(const char *message, const char *prefix)
+{
+	static struct gild_error err;
+
+	fail(&err, GILD_ERR_IO, 0, "%s", message);
+	error_prefix(&err, "%s", prefix);
+	return err.message;
+}
+
+Test(error, a_prefix_repeats_nothing)
+{
+	cr_assert_str_eq(prefixed("a.img: cannot write", "a.img: "),
+			 "a.img: cannot write");
+	cr_assert_str_eq(prefixed("a.img: cannot write", "a.img: at 512: "),
+			 "a.img: at 512: cannot write");
+	cr_assert_str_eq(prefixed("a.img: at 512: no", "a.img: at 512: "),
+			 "a.img: at 512: no");
+	cr_assert_str_eq(prefixed("a: b.img: no", "a: b.img: "),
+			 "a: b.img: no");
+	cr_assert_str_eq(prefixed("a.img: no", "b.img: "), "b.img: a.img: no");
+	cr_assert_str_eq(prefixed("a.img.2: no", "a.img: "),
+			 "a.img: a.img.2: no");
+}
+
 Test(error, long_text_is_cut)
 {
 	struct gild_error err;
