@@ -40,3 +40,22 @@ for format in raw qcow2; do
 	expect_no_err
 	equal raw wanted.raw $format y.img
 done
+
+# A file that was cut short: all before the cut is there, and the error tells
+# where it ends.
+head -c 1M /dev/urandom >x.raw
+gild convert -O qcow2 x.raw x.qcow2
+size=$(stat -c %s x.qcow2)
+head -c $((size - 300 * 1024)) x.qcow2 >cut.qcow2
+first=$((1024 - 256))			# KiB; a cluster that is cut is read
+run gild convert cut.qcow2 y.raw
+expect_error "cut short (guest offset $(printf '%#x' $((first * 1024)))"
+expect_err '--salvage'
+run gild compare cut.qcow2 x.raw
+expect_out 'Content mismatch'
+run gild convert --salvage cut.qcow2 y.raw
+expect 0
+cp x.raw wanted.raw
+truncate -s $((1024 - 300))K wanted.raw
+truncate -s 1M wanted.raw
+same wanted.raw y.raw

@@ -172,10 +172,32 @@ static int load_missing(struct qcow2 *q, uint64_t guest, uint64_t missing,
 	return slice ? 0 : -1;
 }
 
+/* Of an extent that leaves the file, what is still inside. */
+static int cut_extent(struct qcow2 *q, uint64_t guest, struct extent *extent,
+		      struct gild_error *err)
+{
+	uint64_t size;
+
+	if (storage_size(q->data, &size, err) < 0)
+		return -1;
+	size = round_up(size, q->cluster_size);
+	if (extent->kind == EXTENT_DATA && extent->host_offset < size) {
+		extent->length =
+			min_u64(extent->length, size - extent->host_offset);
+		return 0;
+	}
+	bad_entry(guest,
+		  "a cluster lies beyond the end of the file: it was "
+		  "cut short",
+		  extent->host_offset, err);
+	error_hint(err, "gild convert --salvage copies what is left of it");
+	return -1;
+}
+
 /* A cluster that begins beyond the end of the file was never written: the
  * file was cut. (Its last cluster may be short.) */
-static int check_place(struct qcow2 *q, uint64_t guest,
-		       const struct extent *extent, struct gild_error *err)
+static int check_place(struct qcow2 *q, uint64_t guest, struct extent *extent,
+		       struct gild_error *err)
 {
 	uint64_t last = extent->host_offset + extent->length - 1;
 	int inside;
@@ -189,11 +211,9 @@ static int check_place(struct qcow2 *q, uint64_t guest,
 	if (q->image.skips_data || q->data != q->image.storage)
 		return 0;
 	inside = storage_contains(q->data, last, err);
-	if (inside > 0)
-		return 0;
-	return inside < 0 ? -1 :
-	       bad_entry(guest, "a cluster lies beyond the end of the file: it "
-			 "was cut short", last, err);
+	if (inside)
+		return inside < 0 ? -1 : 0;
+	return cut_extent(q, guest, extent, err);
 }
 
 static int check_guard(struct qcow2 *q, uint64_t guest,
