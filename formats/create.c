@@ -68,10 +68,9 @@ static int check_options(const struct format_ops *ops,
 		     options->backing);
 		return error_hint(err, "name it with -F qcow2 or -F raw");
 	}
-	if (options->backing_format && !registry_find(options->backing_format))
-		return fail(err, GILD_ERR_UNSUPPORTED, 0,
-			    "unknown format \"%s\" of the backing file",
-			    options->backing_format);
+	if (options->backing_format &&
+	    !registry_want(options->backing_format, err))
+		return error_prefix(err, "backing file: ");
 	return option_check(ops->create_help, options->options,
 			    options->option_count, err);
 }
@@ -110,10 +109,9 @@ int gild_create(const char *path, const struct gild_create_options *given,
 	struct newfile file;
 	unsigned flags = 0;
 
-	ops = registry_find(options.format ? options.format : "raw");
+	ops = registry_want(options.format, err);
 	if (!ops)
-		return fail(err, GILD_ERR_UNSUPPORTED, 0,
-			    "unknown format \"%s\"", options.format);
+		return -1;
 	if (options.flags & GILD_CREATE_NEW_ONLY)
 		flags |= NEWFILE_NEW_ONLY;
 	if (options.flags & GILD_CREATE_SYNC)

@@ -28,21 +28,15 @@
 #include "util/cleanup.h"
 #include "util/memory.h"
 
-static int fail_unknown_format(const char *format, struct gild_error *err)
-{
-	fail(err, GILD_ERR_UNSUPPORTED, 0, "unknown format \"%s\"", format);
-	return error_hint(err, "name one of those that gild knows: raw, qcow2, luks");
-}
-
 static int decide_named(const char *format, struct door *door,
 			struct gild_error *err)
 {
 	*door = (struct door){
-		.format = registry_find(format),
+		.format = registry_want(format, err),
 		.may_lead = true,
 		.may_write = true,
 	};
-	return door->format ? 0 : fail_unknown_format(format, err);
+	return door->format ? 0 : -1;
 }
 
 /* The format that the name's suffix stands for, or NULL. */
@@ -58,8 +52,8 @@ static int fail_contradiction(const char *path, const struct format_ops *format,
 			      struct gild_error *err)
 {
 	fail(err, GILD_ERR_FORMAT, 0,
-	     "\"%s\": the name says %s, but the file does not begin like one",
-	     path, format->name);
+	     "%s: the name says %s, but the file does not begin like one", path,
+	     format->name);
 	return error_hint(
 		err, "name the format that it has, e.g. -f raw, or rename it");
 }
@@ -82,7 +76,7 @@ static int fail_guessed_write(const char *path, const char *format,
 			      struct gild_error *err)
 {
 	fail(err, GILD_ERR_DENIED, 0,
-	     "\"%s\": not opened for writing, since its format is only guessed to be %s",
+	     "%s: is not opened for writing, since its format is only guessed to be %s",
 	     path, format);
 	return error_hint(err, "say it: -f %s", format);
 }
@@ -138,8 +132,8 @@ static char *fail_protocol(const char *path, const char *stored,
 			   struct gild_error *err)
 {
 	fail(err, GILD_ERR_DENIED, 0,
-	     "\"%s\" names \"%s\", which is not a plain path but a protocol",
-	     path, stored);
+	     "%s: names \"%s\", which is not a plain path but a protocol", path,
+	     stored);
 	error_hint(
 		err,
 		"only plain paths are followed; a local name with a colon is stored as ./NAME or absolute");
@@ -154,8 +148,7 @@ char *door_resolve(const char *path, const char *stored, struct gild_error *err)
 
 	if (!stored[0])
 		return fail_null(err, GILD_ERR_CORRUPT, 0,
-				 "\"%s\" names a file whose name is empty",
-				 path);
+				 "%s: names a file whose name is empty", path);
 	if (is_protocol(stored))
 		return fail_protocol(path, stored, err);
 	if (stored[0] == '/')
@@ -169,7 +162,7 @@ char *door_resolve(const char *path, const char *stored, struct gild_error *err)
 static int fail_closed(const char *path, struct gild_error *err)
 {
 	fail(err, GILD_ERR_DENIED, 0,
-	     "\"%s\" is not opened: nothing that an image names is followed",
+	     "%s: is not opened: nothing that an image names is followed",
 	     path);
 	return error_hint(
 		err,
@@ -180,7 +173,7 @@ static int fail_outside(const char *path, const char *below,
 			struct gild_error *err)
 {
 	fail(err, GILD_ERR_DENIED, 0,
-	     "\"%s\" is not opened: it is not below \"%s\"", path, below);
+	     "%s: is not opened: it is not below \"%s\"", path, below);
 	return error_hint(err,
 			  "name a folder that holds it: --allow-backing=DIR");
 }
@@ -209,7 +202,7 @@ static int check_below(const char *path, const char *below,
 			    below);
 	file = realpath(path, NULL);
 	if (!file)
-		return fail(err, GILD_ERR_IO, errno, "could not open \"%s\"",
+		return fail(err, GILD_ERR_IO, errno, "%s: cannot be opened",
 			    path);
 	return is_inside(file, folder) ? 0 : fail_outside(path, below, err);
 }

@@ -260,6 +260,9 @@ struct image {
 /* --- registry.c ---------------------------------------------------------- */
 
 const struct format_ops *registry_find(const char *name);
+/* The same, with an error that tells the formats; a name of NULL is raw. */
+const struct format_ops *registry_want(const char *name,
+				       struct gild_error *err);
 /* The driver whose magic is there, or NULL. */
 const struct format_ops *registry_probe(const unsigned char *head,
 					size_t length);

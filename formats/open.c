@@ -3,6 +3,7 @@
  * Opening: the file, its locks, its format (doors.c), the driver, and then, as
  * far as the caller's policy allows, the files below in the chain.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -201,9 +202,8 @@ static struct image *open_path(const char *path,
 	struct storage *storage;
 	struct door door;
 
-	if (options->format && !registry_find(options->format))
-		return fail_null(err, GILD_ERR_UNSUPPORTED, 0,
-				 "unknown format \"%s\"", options->format);
+	if (!registry_want(options->format, err))
+		return NULL;
 	storage = open_file(path, options, err);
 	if (!storage)
 		return NULL;
@@ -274,7 +274,8 @@ static int backing_format(const struct image *image, const char **format,
 	     image->path, image->backing_name);
 	return error_hint(err,
 			  "say it with --backing-format FMT (this time) or "
-			  "record it with rebase -u -F FMT");
+			  "record it with rebase -u -b '%s' -F FMT '%s'",
+			  image->backing_name, image->path);
 }
 
 /* Has a file been met above in this chain? */
@@ -287,6 +288,16 @@ static int check_loop(const struct image *top, const struct image *image,
 				    "%s: the backing chain leads back to %s",
 				    top->path, i->path);
 	return 0;
+}
+
+/* Who was asked for one file has to learn why another one is opened. */
+static void explain_backing(const struct image *image, struct gild_error *err)
+{
+	error_prefix(err, "%s: its backing file: ", image->path);
+	if (err && err->sys_errno == ENOENT && !err->hint[0])
+		error_hint(err,
+			   "where it was moved: rebase -u -b NEW -F FMT '%s'",
+			   image->path);
 }
 
 static struct image *open_backing(const struct image *top, struct image *image,
@@ -305,8 +316,10 @@ static struct image *open_backing(const struct image *top, struct image *image,
 	if (!path || backing_format(image, &options.format, err) < 0)
 		return NULL;
 	backing = open_path(path, &options, err);
-	if (!backing)
+	if (!backing) {
+		explain_backing(image, err);
 		return NULL;
+	}
 	backing->depth = image->depth + 1;
 	if (check_loop(top, backing, err) < 0) {
 		image_free(backing);
@@ -359,11 +372,10 @@ struct image *image_open_storage(struct storage *storage,
 	struct door door = { .may_lead = true, .may_write = true };
 	struct image *image;
 
-	door.format = registry_find(options->format);
+	door.format = registry_want(options->format, err);
 	if (!door.format) {
 		storage_close(storage);
-		return fail_null(err, GILD_ERR_UNSUPPORTED, 0,
-				 "unknown format \"%s\"", options->format);
+		return NULL;
 	}
 	image = open_layer(storage, &door, options, err);
 	if (image && open_chain(image, err) < 0) {

@@ -27,6 +27,18 @@ const struct format_ops *registry_find(const char *name)
 	return NULL;
 }
 
+const struct format_ops *registry_want(const char *name, struct gild_error *err)
+{
+	const struct format_ops *ops = registry_find(name ? name : "raw");
+
+	if (ops)
+		return ops;
+	fail(err, GILD_ERR_UNSUPPORTED, 0, "unknown format \"%s\"", name);
+	error_hint(err, "gild knows raw, qcow2 and luks; from and to others, "
+			"qemu-img converts");
+	return NULL;
+}
+
 const struct format_ops *registry_probe(const unsigned char *head,
 					size_t length)
 {

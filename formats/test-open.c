@@ -101,6 +101,8 @@ Test(open, unknown_formats)
 	/* As another tool may have recorded it. */
 	cr_assert_eq(system("qemu-img rebase -q -u -b a -F vmdk b.qcow2"), 0);
 	expect("b.qcow2", paths, GILD_ERR_UNSUPPORTED, "vmdk");
+	cr_assert_null(try_open("b.qcow2", 0, paths, &err));
+	cr_assert(strstr(err.hint, "raw, qcow2"));
 }
 
 Test(open, policy_of_none_leads_nowhere)
@@ -190,6 +192,28 @@ Test(open, a_backing_format_that_is_not_recorded)
 	expect("top.qcow2", paths, GILD_ERR_DENIED, "format");
 	told.backing_format = "raw";
 	opens("top.qcow2", 0, told);
+}
+
+Test(open, a_backing_file_that_is_gone)
+{
+	struct gild_error err;
+
+	make_file("base", 1 << 20, 'b');
+	create("middle.qcow2", "base", "raw");
+	create("top.qcow2", "middle.qcow2", "qcow2");
+	cr_assert_eq(unlink("base"), 0);
+	cr_assert_null(try_open("middle.qcow2", 0, paths, &err));
+	cr_assert_eq(err.sys_errno, ENOENT);
+	cr_assert_eq(strncmp(err.message,
+			     "middle.qcow2: its backing file: base: ", 38),
+		     0, "%s", err.message);
+	cr_assert(strstr(err.hint, "rebase -u"));
+	cr_assert(strstr(err.hint, "'middle.qcow2'"));
+	cr_assert_null(try_open("top.qcow2", 0, paths, &err));
+	cr_assert_eq(
+		strncmp(err.message,
+			"top.qcow2: in its backing chain: middle.qcow2: ", 47),
+		0, "%s", err.message);
 }
 
 Test(open, what_is_no_file)

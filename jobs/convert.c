@@ -75,12 +75,10 @@ static int check_streams(const struct gild_convert_options *options,
 static int check_options(const struct gild_convert_options *options,
 			 struct gild_error *err)
 {
-	const struct format_ops *ops =
-		registry_find(options->format ? options->format : "raw");
+	const struct format_ops *ops = registry_want(options->format, err);
 
 	if (!ops)
-		return fail(err, GILD_ERR_UNSUPPORTED, 0,
-			    "unknown format \"%s\"", options->format);
+		return -1;
 	if (options->compress && !ops->compress)
 		return fail(err, GILD_ERR_UNSUPPORTED, 0,
 			    "format %s has no compressed clusters", ops->name);

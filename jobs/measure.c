@@ -48,11 +48,13 @@ int gild_measure(struct gild_image *source, uint64_t size, const char *format,
 		 const struct gild_option *options, size_t option_count,
 		 struct gild_measurement *result, struct gild_error *err)
 {
-	const struct format_ops *ops = registry_find(format ? format : "raw");
+	const struct format_ops *ops = registry_want(format, err);
 	uint64_t used = 0, unit;
 
 	*result = (struct gild_measurement){ 0 };
-	if (!ops || !ops->measure)
+	if (!ops)
+		return -1;
+	if (!ops->measure)
 		return fail(err, GILD_ERR_UNSUPPORTED, 0,
 			    "format \"%s\" cannot be measured", format);
 	if (target_unit(options, option_count, &unit, err) < 0)

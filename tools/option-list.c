@@ -135,8 +135,11 @@ int option_list_help(const char *format, struct gild_error *err)
 {
 	const struct gild_option_help *row = gild_create_help(format);
 
-	if (!row)
-		return tool_fail(err, "unknown format '%s'", format);
+	if (!row) {
+		tool_fail(err, "unknown format \"%s\"", format);
+		tool_hint(err, "gild knows raw, qcow2 and luks");
+		return -1;
+	}
 	printf("Supported %s options:\n", format);
 	for (; row->name; row++) {
 		char title[80];
