@@ -78,17 +78,18 @@ int qcow2_header_check_table(const struct qcow2_header *header,
 	uint64_t cluster_size = 1ULL << header->cluster_bits;
 	uint64_t end = round_up(file_length, cluster_size);
 
-	if (offset == 0 || !is_aligned(offset, cluster_size))
+	if (offset == 0 || !is_aligned(offset, cluster_size)) {
 		fail(err, GILD_ERR_CORRUPT, 0,
 		     "the %s stands at 0x%jx, not on a cluster boundary", what,
 		     (uintmax_t)offset);
-	else if (!range_within(offset, bytes, end))
-		fail(err, GILD_ERR_CORRUPT, 0,
-		     "the %s at 0x%jx, %ju bytes long, ends beyond the file's %ju",
-		     what, (uintmax_t)offset, (uintmax_t)bytes,
-		     (uintmax_t)file_length);
-	else
+		return error_at(err, offset);
+	}
+	if (range_within(offset, bytes, end))
 		return 0;
+	fail(err, GILD_ERR_CORRUPT, 0,
+	     "the %s at 0x%jx, %ju bytes long, ends beyond the file's %ju",
+	     what, (uintmax_t)offset, (uintmax_t)bytes, (uintmax_t)file_length);
+	error_hint(err, "was the file cut short, by a copy that did not end?");
 	return error_at(err, offset);
 }
 

@@ -100,12 +100,21 @@ static int check_cluster_bits(const struct qcow2_header *header,
 	return 0;
 }
 
+static int fail_short(uint64_t file_length, struct gild_error *err)
+{
+	return fail(err, GILD_ERR_CORRUPT, 0,
+		    "the file ends inside the qcow2 header, at %ju",
+		    (uintmax_t)file_length);
+}
+
 static int check_length(const struct qcow2_header *header, uint64_t file_length,
 			struct gild_error *err)
 {
 	uint32_t least = header->version == 2 ? QCOW2_V2_HEADER :
 						QCOW2_V3_HEADER_MIN;
 
+	if (file_length < least)
+		return fail_short(file_length, err);
 	if (header->length < least || header->length % 8 ||
 	    header->length > 1U << header->cluster_bits)
 		return fail(
@@ -113,9 +122,7 @@ static int check_length(const struct qcow2_header *header, uint64_t file_length,
 			"the qcow2 header's length, %u bytes, is impossible",
 			header->length);
 	if (header->length > file_length)
-		return fail(err, GILD_ERR_CORRUPT, 0,
-			    "the file ends inside the qcow2 header, at %ju",
-			    (uintmax_t)file_length);
+		return fail_short(file_length, err);
 	return 0;
 }
 

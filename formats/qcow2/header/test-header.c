@@ -195,6 +195,9 @@ Test(qcow2_header, files_shorter_than_the_header)
 	cr_expect_eq(err.kind, GILD_ERR_CORRUPT);
 	cr_expect_not_null(strstr(err.message, "ends inside"), "%s",
 			   err.message);
+	cr_assert_eq(read_bytes(s.bytes, 50, &header, &err), -1);
+	cr_expect_not_null(strstr(err.message, "ends inside"), "%s",
+			   err.message);
 }
 
 Test(qcow2_header, extended_l2_needs_clusters_of_16_kib)
