@@ -430,6 +430,8 @@ struct gild_convert_options {
 	struct gild_image *const *sources;
 	size_t source_count;
 	int stream_in;                 /* raw bytes from here if no sources */
+	bool stream_is_raw;            /* even if it begins like an image;
+					* otherwise that is an error */
 	const char *target;            /* path, or NULL: to stream_out */
 	int stream_out;
 	const char *format;            /* of the target; NULL: raw */

@@ -136,6 +136,7 @@ static struct copy copy_for(const struct source *source,
 	return (struct copy){
 		.source = *source,
 		.stream_in = options->stream_in,
+		.stream_is_raw = options->stream_is_raw,
 		.stream_out = options->stream_out,
 		.find_zeros = options->sparse_size != 0,
 		.salvage = options->salvage,

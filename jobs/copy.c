@@ -48,6 +48,25 @@ static int take_from_images(struct copy *copy, struct chunk *chunk)
 	return chunk->length > 0;
 }
 
+/* Somebody who pipes an image most likely means the disk in it. */
+static int check_stream(const struct copy *copy, const struct chunk *chunk,
+			size_t got, struct gild_error *err)
+{
+	const struct format_ops *ops;
+
+	if (copy->next || copy->stream_is_raw)
+		return 0;
+	ops = registry_probe(chunk->data, got);
+	if (!ops)
+		return 0;
+	fail(err, GILD_ERR_FORMAT, 0,
+	     "the input begins like %s, which cannot "
+	     "be read from a pipe",
+	     ops->name);
+	return error_hint(err, "put it into a file first; if these bytes are "
+			       "the disk itself: -f raw");
+}
+
 /* The stream's order is the disk's, so reading is part of taking. */
 static int take_from_stream(struct copy *copy, struct chunk *chunk,
 			    struct gild_error *err)
@@ -57,7 +76,8 @@ static int take_from_stream(struct copy *copy, struct chunk *chunk,
 	if (copy->ended)
 		return 0;
 	if (stream_read(copy->stream_in, chunk->data, copy->chunk, &got,
-			copy->job, err) < 0)
+			copy->job, err) < 0 ||
+	    check_stream(copy, chunk, got, err) < 0)
 		return -1;
 	copy->ended = got < copy->chunk;
 	copy->streamed += got;

@@ -29,6 +29,7 @@ struct copy {
 	/* Set by the caller, immutable while workers run. */
 	struct source source;
 	int stream_in;             /* or, without images, from here */
+	bool stream_is_raw;        /* whatever it begins with */
 	struct image *target;      /* or NULL: */
 	int stream_out;            /* raw, to here */
 	uint64_t chunk;            /* bytes; multiple of unit */

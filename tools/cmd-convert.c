@@ -195,12 +195,35 @@ static const char *stdin_path(void)
 	return path;
 }
 
+/* Standard input is raw; one that begins like an image is not taken for that
+ * unless -f says it. */
+static int check_stdin(const struct open_arguments *open, const char *path,
+		       struct gild_error *err)
+{
+	struct gild_image *image =
+		open_image(open, path, GILD_OPEN_INSPECT, err);
+	const char *format;
+	int ret = 0;
+
+	if (!image)
+		return -1;
+	format = gild_format(image);
+	if (strcmp(format, "raw") != 0) {
+		ret = tool_fail(err, "standard input begins like %s", format);
+		tool_hint(err, "say which format it has: -f %s or -f raw",
+			  format);
+	}
+	return close_image(image, ret, err) ? -1 : 0;
+}
+
 static int open_stdin(struct sources *sources, struct open_arguments *open,
 		      const char **path, struct gild_error *err)
 {
+	*path = stdin_path();
+	if (*path && !open->format && check_stdin(open, *path, err) < 0)
+		return -1;
 	if (!open->format)
 		open->format = "raw";
-	*path = stdin_path();
 	if (*path)
 		return 0;
 	if (strcmp(open->format, "raw") != 0)
@@ -303,6 +326,7 @@ static void fill_options(struct gild_convert_options *options,
 	options->sources = sources->images;
 	options->source_count = sources->count;
 	options->stream_in = sources->stream_fd;
+	options->stream_is_raw = arguments->open.format != NULL;
 	options->options = arguments->options.items;
 	options->option_count = arguments->options.count;
 	options->backing = arguments->backing;

@@ -119,3 +119,22 @@ run gild convert -n x.raw pipe.raw
 expect_error '-n needs a target'
 run gild convert x.raw - y.raw < <(cat x.raw || :)
 expect_error 'cannot be joined'
+
+# What begins like an image is most likely meant as one.
+run gild convert -O qcow2 - no.qcow2 < <(cat z.qcow2 || :)
+expect_error 'begins like qcow2'
+expect_err '-f raw'
+run gild convert -O qcow2 <(cat z.qcow2 || :) no.qcow2
+expect_error 'begins like qcow2'
+run gild convert -O qcow2 - no.qcow2 <z.qcow2
+expect_error 'begins like qcow2'
+expect_err '-f qcow2 or -f raw'
+[ ! -e no.qcow2 ] || fail "a target was made"
+for input in pipe file; do
+	if [ $input = pipe ]; then
+		gild convert -f raw - nested.raw < <(cat z.qcow2)
+	else
+		gild convert -f raw - nested.raw <z.qcow2
+	fi
+	cmp -n "$(stat -c %s z.qcow2)" z.qcow2 nested.raw
+done
