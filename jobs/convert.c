@@ -79,9 +79,11 @@ static int check_options(const struct gild_convert_options *options,
 
 	if (!ops)
 		return -1;
-	if (options->compress && !ops->compress)
-		return fail(err, GILD_ERR_UNSUPPORTED, 0,
-			    "format %s has no compressed clusters", ops->name);
+	if (options->compress && !ops->compress) {
+		fail(err, GILD_ERR_UNSUPPORTED, 0,
+		     "format %s has no compressed clusters", ops->name);
+		return error_hint(err, "-O qcow2 has them");
+	}
 	if (options->compress && wants_encryption(options))
 		return fail(err, GILD_ERR_UNSUPPORTED, 0,
 			    "compression and encryption exclude each other");

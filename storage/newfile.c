@@ -33,7 +33,13 @@ enum {
 static int failed(const struct newfile *file, const char *what, int eno,
 		  struct gild_error *err)
 {
-	return fail(err, GILD_ERR_IO, eno, "%s: %s", file->path, what);
+	fail(err, GILD_ERR_IO, eno, "%s: %s", file->path, what);
+	if (eno == ENOENT)
+		error_hint(err, "the folder that it is to be in must be there");
+	if (eno == EEXIST)
+		error_hint(err, "nothing is replaced here: remove it first, or "
+				"choose another name");
+	return -1;
 }
 
 static void forget(struct newfile *file)

@@ -136,6 +136,9 @@ static int tail_text(char *text, size_t size,
 
 	human_size(state->done, done);
 	human_size((uint64_t)rate(state), speed);
+	if (state->uncounted)
+		return snprintf(text, size, " %s",
+				clock_text(state->elapsed, time));
 	if (over || !known)
 		return snprintf(text, size, " %s  %s/s  %s", done, speed,
 				clock_text(state->elapsed, time));
@@ -198,6 +201,7 @@ void progress_end(enum progress_look look, struct progress_state *state,
 
 	if (look == LOOK_NONE)
 		return;
+	state->uncounted = !state->total && !state->done;
 	if (success && !state->total)
 		state->total = state->done ? state->done : 1;
 	if (success)

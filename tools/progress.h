@@ -21,6 +21,7 @@ struct progress_state {
 	double started;	      /* seconds, of the monotonic clock */
 	double elapsed;	      /* seconds since then */
 	uint64_t done, total; /* bytes; total 0: not known */
+	bool uncounted;	      /* over, and the job told no bytes */
 	bool shown;	      /* something was printed */
 	unsigned shown_at;    /* in hundredths of a percent */
 };

@@ -5,6 +5,7 @@
  */
 #include "tools/cli.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -92,11 +93,28 @@ static void print_line(const char *prefix, const char *more, const char *text)
 	fprintf(stderr, "%s%s%s\n", prefix, more, line);
 }
 
+/* The way out, where the reason alone tells it. */
+static const char *hint_for(const struct gild_error *err)
+{
+	if (err->hint[0])
+		return err->hint;
+	switch (err->sys_errno) {
+	case ENOSPC:
+	case EDQUOT:
+		return "make room there, or write elsewhere; gild measure tells "
+		       "how much an image needs";
+	case EFBIG:
+		return "this filesystem, or a limit, allows no file of that "
+		       "length: write elsewhere, or as qcow2";
+	}
+	return "";
+}
+
 static void report_as_gild(const struct gild_error *err)
 {
 	print_line("gild", ": ", err->message[0] ? err->message : "failed");
-	if (err->hint[0])
-		print_line("gild", ": ", err->hint);
+	if (hint_for(err)[0])
+		print_line("gild", ": ", hint_for(err));
 }
 
 /* Its second line has no name before it. Returns whether help would help. */

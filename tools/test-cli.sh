@@ -140,3 +140,16 @@ wait $pid || status=$?
 run gild info $'no\nsuch\e[31mfile'
 expect 1
 expect_err 'no\nsuch\033[31mfile'
+
+# The way out, where the reason alone tells it.
+run gild create -f raw no/such/folder.raw 1M
+expect_error 'no/such/folder.raw: cannot be created: No such file or directory'
+expect_err 'the folder'
+gild create -q -f qcow2 base.qcow2 1M
+gild clone -q base.qcow2 clone.qcow2
+run gild clone base.qcow2 clone.qcow2
+expect_error 'clone.qcow2: cannot be created: File exists'
+expect_err 'another name'
+run gild convert -c base.qcow2 new.raw
+expect_error 'no compressed clusters'
+expect_err '-O qcow2'

@@ -23,6 +23,7 @@ full() {
 	(cd small && list) >before
 	run gild "$@"
 	expect_error 'No space left on device'
+	expect_err 'make room'
 	expect_no_out
 	(cd small && list) >after
 	same_text before after

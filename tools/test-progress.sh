@@ -83,3 +83,9 @@ script -qec "stty cols 60; '$GILD' convert -p -c -O qcow2 x.raw y.qcow2" \
 tr '\r' '\n' <typed | sed 's/\x1b\[K//g' >lines
 grep -q '^converting 100.0 %' lines || { cat lines; fail "no bar"; }
 awk 'length > 59 {exit 1}' lines || { cat lines; fail "wider than the terminal"; }
+
+# A job that counts no bytes shows none.
+script -qec "'$GILD' check -p x.qcow2" /dev/null </dev/null >typed
+tr '\r' '\n' <typed | sed 's/\x1b\[K//g' >lines
+grep -q '^checking 100.0 % .*0:0' lines || { cat lines; fail "no bar"; }
+! grep -q ' B ' lines || { cat lines; fail "bytes that nobody counted"; }

@@ -19,12 +19,14 @@ static uint64_t entries_for(const struct qcow2 *q, uint64_t size)
 static int check_size(const struct qcow2 *q, uint64_t size,
 		      struct gild_error *err)
 {
-	if (size > QCOW2_MAX_SIZE || entries_for(q, size) * 8 >
-				     QCOW2_MAX_L1_BYTES)
-		return fail(err, GILD_ERR_RANGE, 0,
-			    "the disk would be too large for clusters of %u "
-			    "bytes", q->cluster_size);
-	return 0;
+	if (size <= QCOW2_MAX_SIZE &&
+	    entries_for(q, size) * 8 <= QCOW2_MAX_L1_BYTES)
+		return 0;
+	fail(err, GILD_ERR_RANGE, 0,
+	     "the disk would be too large for clusters of %u bytes",
+	     q->cluster_size);
+	return error_hint(err, "convert it to larger ones first: gild convert "
+			       "-O qcow2 -o cluster_size=2M");
 }
 
 static int switch_header(struct qcow2 *q, const struct qcow2_header *header,
