@@ -77,6 +77,24 @@ enum snapshot_change {
 	SNAPSHOT_DELETE,
 };
 
+enum bitmap_action {
+	BITMAP_ADD,
+	BITMAP_REMOVE,
+	BITMAP_CLEAR,
+	BITMAP_ENABLE,
+	BITMAP_DISABLE,
+	BITMAP_MERGE,
+};
+
+struct bitmap_change {
+	enum bitmap_action what;
+	const char *name;
+	uint64_t granularity;      /* ADD: bytes; 0: by the image */
+	bool disabled;             /* ADD */
+	struct image *source;      /* MERGE, ADD (or NULL): of its bitmap */
+	const char *source_name;
+};
+
 struct format_ops {
 	const char *name;
 	const struct gild_option_help *create_help;
@@ -167,6 +185,17 @@ struct format_ops {
 			const struct gild_snapshot *wanted,
 			struct gild_error *err);
 
+	/* What the disk holds at [offset, + length) may have changed. Called
+	 * when the bytes are written and linked, when that failed half way, and
+	 * when there was nothing to do. Many threads at once. May be NULL. */
+	int (*wrote)(struct image *image, uint64_t offset, uint64_t length,
+		     struct gild_error *err);
+
+	/* Change a persistent dirty bitmap; the source is an image of the same
+	 * format, perhaps the same one. May be NULL: there are none. */
+	int (*bitmap)(struct image *image, const struct bitmap_change *change,
+		      struct gild_error *err);
+
 	/* Allocate nothing any more: all of the disk is the backing file's, or
 	 * zeros. Snapshots stay. May be NULL. */
 	int (*empty)(struct image *image, struct gild_error *err);
@@ -200,6 +229,14 @@ struct format_ops {
 		       const struct gild_option *options, size_t option_count,
 		       struct gild_measurement *result,
 		       struct gild_error *err);
+
+	/* Add to the result what copies of a source's bitmaps would take, if
+	 * the image could have any. May be NULL: it could not. */
+	int (*measure_bitmaps)(const struct gild_info *source,
+			       const struct gild_option *options,
+			       size_t option_count,
+			       struct gild_measurement *result,
+			       struct gild_error *err);
 };
 
 /* Which file of the host; unknown: none. */

@@ -63,6 +63,19 @@ int image_read(struct image *image, void *buffer, uint64_t length,
 	       uint64_t offset, struct gild_error *err);
 int image_write(struct image *image, const void *buffer, uint64_t length,
 		uint64_t offset, struct gild_error *err);
+/* Say to the driver that the range may have changed: for who writes past
+ * image_write and image_zero, by prepare_write. */
+static inline int image_wrote(struct image *image, uint64_t offset,
+			      uint64_t length, struct gild_error *err)
+{
+	if (!image->ops->wrote || !length)
+		return 0;
+	return image->ops->wrote(image, offset, length, err);
+}
+
+/* With this flag the range has just become part of the disk: nobody need be
+ * told. */
+#define IMAGE_ZERO_NEW (1U << 17)
 /* With this flag zeros that only the backing file gives do not do: the image
  * itself must say them. */
 #define IMAGE_ZERO_OWN (1U << 16)

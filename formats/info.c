@@ -80,7 +80,10 @@ void gild_info_free(struct gild_info *info)
 		free(info->snapshots[i].id);
 		free(info->snapshots[i].name);
 	}
+	for (size_t i = 0; i < info->bitmap_count; i++)
+		free(info->bitmaps[i].name);
 	free(info->snapshots);
+	free(info->bitmaps);
 	value_free(info->specific);
 	free(info->filename);
 	free(info->format);

@@ -282,9 +282,17 @@ void io_release_sectors(struct image *image, struct range *range)
 		range_release(&image->sectors, range);
 }
 
-/* Cache modes that promise durable writes. */
-int io_after_write(struct image *image, struct gild_error *err)
+int io_finish_write(struct image *image, uint64_t offset, uint64_t length,
+		    int result, struct gild_error *err)
 {
+	if (result < 0) {
+		/* Some of it may be there. */
+		image_wrote(image, offset, length, NULL);
+		return -1;
+	}
+	if (image_wrote(image, offset, length, err) < 0)
+		return error_prefix(err, "%s: ", image->path);
+	/* Cache modes that promise durable writes. */
 	if (image->cache == GILD_CACHE_WRITETHROUGH ||
 	    image->cache == GILD_CACHE_DIRECTSYNC)
 		return image_flush(image, false, err);
@@ -302,7 +310,7 @@ int image_write(struct image *image, const void *buffer, uint64_t length,
 	io_hold_sectors(image, &range, offset, length);
 	ret = io_write(image, buffer, length, offset, err);
 	io_release_sectors(image, &range);
-	return ret < 0 ? -1 : io_after_write(image, err);
+	return io_finish_write(image, offset, length, ret, err);
 }
 
 static int store_compressed(struct image *image, const void *stored,
@@ -374,13 +382,15 @@ int gild_write_compressed(struct gild_image *handle, const void *buffer,
 			  struct gild_error *err)
 {
 	struct image *image = image_of(handle);
+	int ret;
 
 	if (io_check_writable(image, offset, length, err) < 0 ||
 	    check_compressed(image, offset, length, err) < 0)
 		return -1;
-	if (write_compressed(image, buffer, length, offset, err) < 0)
-		return error_prefix(err, "%s: ", image->path);
-	return io_after_write(image, err);
+	ret = write_compressed(image, buffer, length, offset, err);
+	if (ret < 0)
+		error_prefix(err, "%s: ", image->path);
+	return io_finish_write(image, offset, length, ret, err);
 }
 
 /* ------------------------------------------------------------ flushing -- */

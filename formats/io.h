@@ -21,8 +21,11 @@ void io_release_sectors(struct image *image, struct range *range);
 int io_write(struct image *image, const unsigned char *buffer, uint64_t length,
 	     uint64_t offset, struct gild_error *err);
 
-/* Cache modes that promise durable writes. */
-int io_after_write(struct image *image, struct gild_error *err);
+/* What every write ends with, also one that failed (result < 0): the driver is
+ * told, and cache modes that promise it get it flushed. Returns -1 if anything
+ * failed. */
+int io_finish_write(struct image *image, uint64_t offset, uint64_t length,
+		    int result, struct gild_error *err);
 
 /* The whole clusters that a range touches: what a writer that allocates holds,
  * so that no two give one cluster two places. */

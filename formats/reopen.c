@@ -26,7 +26,8 @@ int image_resize(struct image *image, uint64_t size, struct gild_error *err)
 	 * that once was larger. */
 	if (size <= old || !image->cluster_size)
 		return 0;
-	return image_zero(image, old, size - old, GILD_ZERO_UNMAP, err);
+	return image_zero(image, old, size - old,
+			  GILD_ZERO_UNMAP | IMAGE_ZERO_NEW, err);
 }
 
 /* A second image over the same file, open for writing. The reader's locks are

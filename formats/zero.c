@@ -112,8 +112,10 @@ int image_zero(struct image *image, uint64_t offset, uint64_t length,
 	ret = zero_range(image, offset, length, flags, err);
 	io_release_sectors(image, &sectors);
 	if (ret < 0)
-		return error_prefix(err, "%s: ", image->path);
-	return io_after_write(image, err);
+		error_prefix(err, "%s: ", image->path);
+	if (flags & IMAGE_ZERO_NEW)
+		length = 0;
+	return io_finish_write(image, offset, length, ret, err);
 }
 
 static int discard_units(struct image *image, uint64_t offset, uint64_t length,
@@ -128,15 +130,16 @@ int image_discard(struct image *image, uint64_t offset, uint64_t length,
 {
 	uint64_t unit = max_u64(image->unit, image->cluster_size);
 	uint64_t start, end;
+	int ret = 0;
 
 	if (io_check_writable(image, offset, length, err) < 0)
 		return -1;
-	if (!image->ops->discard ||
-	    !inner_units(image, offset, length, unit, &start, &end))
-		return 0;
-	if (held_units(image, discard_units, start, end, 0, err) < 0)
-		return error_prefix(err, "%s: ", image->path);
-	return io_after_write(image, err);
+	if (image->ops->discard &&
+	    inner_units(image, offset, length, unit, &start, &end))
+		ret = held_units(image, discard_units, start, end, 0, err);
+	if (ret < 0)
+		error_prefix(err, "%s: ", image->path);
+	return io_finish_write(image, offset, length, ret, err);
 }
 
 int gild_zero(struct gild_image *image, uint64_t offset, uint64_t length,

@@ -266,6 +266,16 @@ struct gild_snapshot {
 	bool has_icount;
 };
 
+/* A persistent dirty bitmap: which granules of the disk were written to while
+ * it was enabled. */
+struct gild_bitmap {
+	char *name;                    /* owned by the gild_info */
+	uint64_t granularity;          /* bytes, a power of two */
+	bool enabled;                  /* writes are recorded */
+	bool inconsistent;             /* a writer was stopped before it could
+					* store it */
+};
+
 struct gild_info {
 	char *filename;
 	char *format;
@@ -280,6 +290,9 @@ struct gild_info {
 	char *backing_format;          /* as stored, or NULL */
 	struct gild_snapshot *snapshots;
 	size_t snapshot_count;
+	bool has_bitmaps;              /* the image could have some */
+	struct gild_bitmap *bitmaps;
+	size_t bitmap_count;
 	struct gild_value *specific;   /* an object, or NULL */
 };
 
@@ -337,6 +350,45 @@ struct gild_key_change {
 GILD_PUBLIC int gild_change_key(struct gild_image *image,
 				const struct gild_key_change *change,
 				struct gild_error *err);
+
+/* ------------------------------------------------------------- bitmaps -- */
+
+/*
+ * Persistent dirty bitmaps of an image that is open for writing (qcow2 of
+ * version 3; GILD_ERR_UNSUPPORTED elsewhere). Listing: gild_info. What is
+ * written to the disk from the first write to gild_close is recorded in all
+ * enabled bitmaps, and stored by gild_close; if that is not reached, they are
+ * inconsistent. Such a bitmap can only be removed: GILD_ERR_INVALID, as for a
+ * name that is not there.
+ *
+ * Stopped at any moment, a bitmap is as before or as after. Specification of
+ * qcow2: "Bitmaps".
+ */
+
+/* Make one without marks. name: 1 to 1023 bytes, not there yet; granularity: a
+ * power of two from 512 bytes to 2 GiB, or 0: as large as a cluster, within 4
+ * KiB to 64 KiB; disabled: do not record writes. GILD_ERR_RANGE where it would
+ * take more than 512 MiB. */
+GILD_PUBLIC int gild_bitmap_add(struct gild_image *image, const char *name,
+				uint64_t granularity, bool disabled,
+				struct gild_error *err);
+GILD_PUBLIC int gild_bitmap_remove(struct gild_image *image, const char *name,
+				   struct gild_error *err);
+/* Take all marks away. */
+GILD_PUBLIC int gild_bitmap_clear(struct gild_image *image, const char *name,
+				  struct gild_error *err);
+/* Record what is written from now on; or no more. */
+GILD_PUBLIC int gild_bitmap_enable(struct gild_image *image, const char *name,
+				   struct gild_error *err);
+GILD_PUBLIC int gild_bitmap_disable(struct gild_image *image, const char *name,
+				    struct gild_error *err);
+/* Mark what is marked in a bitmap of source, which may be the same image, and
+ * need not be open for writing; its disk has the same size. Granularities may
+ * differ: every granule that a mark touches is marked. */
+GILD_PUBLIC int gild_bitmap_merge(struct gild_image *image, const char *name,
+				  struct gild_image *source,
+				  const char *source_name,
+				  struct gild_error *err);
 
 /* -------------------------------------------------------------- create -- */
 

@@ -251,14 +251,40 @@ static int link_all(struct copy *copy, struct chunk *chunk,
 	return 0;
 }
 
-int chunk_store(struct copy *copy, struct chunk *chunk, struct gild_error *err)
+/* What was written, or begun to. */
+static int tell(struct copy *copy, const struct chunk *chunk,
+		struct gild_error *err)
 {
-	if (!copy->target)
-		return 0;
-	if ((!copy->target->skips_data && write_bytes(chunk, err) < 0) ||
-	    link_all(copy, chunk, err) < 0) {
-		chunk_abort(copy, chunk);
-		return error_prefix(err, "%s: ", copy->target->path);
+	uint64_t units = chunk_units(copy, chunk), end, at, to;
+
+	for (uint64_t i = 0; i < units; i = end) {
+		for (end = i + 1; end < units; end++)
+			if (chunk->states[end] != chunk->states[i])
+				break;
+		at = i * copy->unit;
+		to = min_u64(end * copy->unit, chunk->length);
+		if (chunk->states[i] == UNIT_DATA &&
+		    image_wrote(copy->target, chunk->start + at, to - at,
+				err) < 0)
+			return -1;
 	}
 	return 0;
+}
+
+int chunk_store(struct copy *copy, struct chunk *chunk, struct gild_error *err)
+{
+	int ret = 0;
+
+	if (!copy->target)
+		return 0;
+	if (!copy->target->skips_data)
+		ret = write_bytes(chunk, err);
+	if (!ret)
+		ret = link_all(copy, chunk, err);
+	if (tell(copy, chunk, ret < 0 ? NULL : err) < 0)
+		ret = -1;
+	if (!ret)
+		return 0;
+	chunk_abort(copy, chunk);
+	return error_prefix(err, "%s: ", copy->target->path);
 }

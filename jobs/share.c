@@ -131,7 +131,7 @@ static int share_piece(struct copy *copy, const struct stretch *stretch,
 		target->ops->abort_write(target, &plan);
 	if (!ret)
 		*done = length;
-	return ret < 0 ? -1 : 0;
+	return ret < 0 ? -1 : image_wrote(target, at, *done, err);
 }
 
 /* Read and write up to one unit. */

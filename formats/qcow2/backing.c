@@ -83,7 +83,7 @@ static int set_backing(struct qcow2 *q, const char *name, const char *format,
 		return fail(err, GILD_ERR_RANGE, 0,
 			    "the name of a backing file has at most %u bytes",
 			    QCOW2_MAX_BACKING_NAME);
-	if (qcow2_begin_changes(q, err) < 0 ||
+	if (qcow2_begin_metadata(q, err) < 0 ||
 	    qcow2_writeback(q, false, err) < 0)
 		return -1;
 	return rename_backing(q, name, format, err);

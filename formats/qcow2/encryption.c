@@ -93,7 +93,7 @@ int qcow2_key_area(struct image *image, struct luks_area *area,
 	*cipher = q->cipher;
 	/* What vouches for the image's state does so no more. */
 	pthread_rwlock_wrlock(&q->lock);
-	ret = qcow2_begin_changes(q, err);
+	ret = qcow2_begin_metadata(q, err);
 	pthread_rwlock_unlock(&q->lock);
 	return ret < 0 ? -1 : qcow2_luks_read(q, area, &header, err);
 }

@@ -9,7 +9,7 @@
  */
 #include <stdlib.h>
 
-#include "formats/qcow2/qcow2.h"
+#include "formats/qcow2/bitmap/bitmap.h"
 #include "util/bytes.h"
 
 #define FIRST_SIZE 1024
@@ -220,5 +220,7 @@ int qcow2_guard_fill(struct qcow2 *q, struct gild_error *err)
 	if (claim_first(q, err) < 0 || claim_own(q, err) < 0 ||
 	    add_shared(q, true, err) < 0)
 		return -1;
-	return add_shared(q, false, err);
+	if (add_shared(q, false, err) < 0)
+		return -1;
+	return qcow2_bitmaps_guard(q, err);
 }

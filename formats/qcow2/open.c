@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "formats/qcow2/qcow2.h"
+#include "formats/qcow2/bitmap/bitmap.h"
 #include "formats/qcow2/snapshot/snapshot.h"
 #include "util/bytes.h"
 
@@ -40,6 +40,7 @@ static void set_geometry(struct qcow2 *q)
 	q->refcount_max = UINT64_MAX >> (64 - q->refcount_bits);
 	q->raw_data = h->incompatible & QCOW2_INCOMPAT_DATA_FILE &&
 		      h->autoclear & QCOW2_AUTOCLEAR_RAW_DATA;
+	q->untracked = h->autoclear & QCOW2_AUTOCLEAR_BITMAPS;
 }
 
 static int set_image(struct qcow2 *q, struct gild_error *err)
@@ -165,6 +166,7 @@ static void qcow2_close(struct image *image)
 		storage_close(q->data);
 	qcow2_cache_free(&q->l2_cache);
 	qcow2_cache_free(&q->ref_cache);
+	qcow2_bitmaps_forget(q);
 	qcow2_guard_free(&q->guard);
 	cipher_free(q->cipher);
 	free(q->l1.entries);
@@ -182,7 +184,10 @@ int qcow2_reload(struct qcow2 *q, struct gild_error *err)
 	qcow2_guard_free(&q->guard);
 	q->freed_count = 0;
 	q->free_hint = q->packed_end = 0;
-	q->prepared = false;
+	q->header_fit = q->prepared = false;
+	/* What is being tracked is only here. */
+	if (!q->tracking)
+		qcow2_bitmaps_forget(q);
 	return read_tables(q, err);
 }
 
@@ -246,6 +251,8 @@ const struct format_ops qcow2_format = {
 	.data_storage = qcow2_data_storage,
 	.resize = qcow2_resize,
 	.snapshot = qcow2_snapshot_change,
+	.wrote = qcow2_wrote,
+	.bitmap = qcow2_bitmap_change,
 	.empty = qcow2_empty,
 	.set_backing = qcow2_set_backing,
 	.key_area = qcow2_key_area,
@@ -253,4 +260,5 @@ const struct format_ops qcow2_format = {
 	.check = qcow2_check,
 	.create = qcow2_create,
 	.measure = qcow2_measure,
+	.measure_bitmaps = qcow2_measure_bitmaps,
 };

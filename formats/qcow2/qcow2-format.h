@@ -87,6 +87,7 @@ enum {
 #define QCOW2_MAX_BACKING_NAME 1023
 #define QCOW2_MAX_SNAPSHOTS 65536
 #define QCOW2_MAX_BITMAPS 65535
+#define QCOW2_MAX_BITMAP_DIRECTORY (64ULL << 20)
 #define QCOW2_MAX_SIZE (1ULL << 61) /* what the largest L1 table reaches */
 
 /* "Cluster mapping": L1 entries, standard L2 entries, refcount table entries */

@@ -60,6 +60,8 @@ struct qcow2_header {
 	uint32_t feature_names_length;
 };
 
+struct qcow2_bitmaps; /* bitmap.h */
+
 /* A table held whole in memory (L1, refcount table), in host byte order. */
 struct qcow2_table {
 	uint64_t *entries;
@@ -140,7 +142,12 @@ struct qcow2 {
 	struct qcow2_freed *freed;
 	size_t freed_count, freed_room;
 	bool releasing;             /* freed is being gone through */
-	bool prepared;              /* header fit for writing (autoclear...) */
+	bool header_fit;            /* for metadata to change (autoclear...) */
+	bool prepared;              /* for the disk to change, too */
+	_Atomic bool untracked;     /* there may be bitmaps to be marked, and
+				     * nothing has changed yet */
+	_Atomic bool tracking;      /* they are in memory */
+	struct qcow2_bitmaps *bitmaps; /* the directory; NULL: not read */
 	bool marked_dirty;          /* dirty bit is on the disk, by us */
 	bool broken;                /* a write of metadata failed: no more */
 };
@@ -206,6 +213,10 @@ int qcow2_create(struct storage *storage,
 int qcow2_measure(uint64_t size, uint64_t allocated_bytes,
 		  const struct gild_option *options, size_t option_count,
 		  struct gild_measurement *result, struct gild_error *err);
+int qcow2_measure_bitmaps(const struct gild_info *source,
+			  const struct gild_option *options,
+			  size_t option_count, struct gild_measurement *result,
+			  struct gild_error *err);
 int qcow2_info(struct image *image, struct gild_info *info,
 	       struct gild_error *err);
 int qcow2_check(struct image *image, unsigned fix,
@@ -397,7 +408,10 @@ int qcow2_barrier(struct qcow2 *q, struct gild_error *err);
  * were written before. A failure leaves the image broken. */
 int qcow2_switch_header(struct qcow2 *q, const struct qcow2_header *header,
 			struct gild_error *err);
-/* Before the first change: autoclear bits, dirty mark. Lock held exclusively. */
+/* Before the first change of metadata: autoclear bits, dirty mark. Lock held
+ * exclusively. */
+int qcow2_begin_metadata(struct qcow2 *q, struct gild_error *err);
+/* The same, and before the disk's content changes: bitmaps. */
 int qcow2_begin_changes(struct qcow2 *q, struct gild_error *err);
 
 #endif

@@ -12,7 +12,7 @@
  * barriers do nothing: it is synced as a whole before it appears. With lazy
  * refcounts the blocks wait for the closing; the dirty bit says so.
  */
-#include "formats/qcow2/qcow2.h"
+#include "formats/qcow2/bitmap/bitmap.h"
 
 int qcow2_barrier(struct qcow2 *q, struct gild_error *err)
 {
@@ -100,7 +100,7 @@ static int pad_to_sector(struct qcow2 *q, struct gild_error *err)
 {
 	uint64_t size;
 
-	if (!q->prepared || q->image.skips_data)
+	if (!q->header_fit || q->image.skips_data)
 		return 0;
 	if (storage_size(q->image.storage, &size, err) < 0)
 		return -1;
@@ -123,7 +123,22 @@ int qcow2_writeback(struct qcow2 *q, bool closing, struct gild_error *err)
 	qcow2_freed_unlinked(q);
 	if (qcow2_freed_release(q, closing, err) < 0)
 		return -1;
-	return closing && q->prepared ? finish(q, err) : 0;
+	return closing && q->header_fit ? finish(q, err) : 0;
+}
+
+/* Bitmaps vouch for data, so that is there first. Where they fail to be stored
+ * the rest is brought to its end all the same. */
+static int write_last(struct qcow2 *q, struct gild_error *err)
+{
+	int ret = 0;
+
+	if (q->tracking)
+		ret = qcow2_writeback(q, false, err);
+	if (!ret)
+		ret = qcow2_bitmaps_store(q, err);
+	if (qcow2_writeback(q, true, ret ? NULL : err) < 0)
+		ret = -1;
+	return ret;
 }
 
 int qcow2_flush(struct image *image, bool closing, struct gild_error *err)
@@ -134,25 +149,46 @@ int qcow2_flush(struct image *image, bool closing, struct gild_error *err)
 	pthread_mutex_lock(&q->flushing);
 	/* Readers that hit the L2 cache go on meanwhile: a flush changes only
 	 * what they do not look at. */
-	pthread_rwlock_rdlock(&q->lock);
-	ret = qcow2_writeback(q, closing, err);
+	if (closing)
+		pthread_rwlock_wrlock(&q->lock);
+	else
+		pthread_rwlock_rdlock(&q->lock);
+	ret = closing ? write_last(q, err) : qcow2_writeback(q, false, err);
 	pthread_rwlock_unlock(&q->lock);
 	pthread_mutex_unlock(&q->flushing);
 	return ret;
 }
 
-int qcow2_begin_changes(struct qcow2 *q, struct gild_error *err)
+/* The autoclear bits that still hold; a directory that makes no sense is
+ * nothing to vouch for. */
+static int lasting_bits(struct qcow2 *q, uint64_t *bits, struct gild_error *err)
 {
-	uint64_t keep = q->raw_data ? QCOW2_AUTOCLEAR_RAW_DATA : 0;
+	struct gild_error why = { .kind = GILD_ERR_NONE };
+
+	*bits = q->raw_data ? QCOW2_AUTOCLEAR_RAW_DATA : 0;
+	if (qcow2_bitmaps_open(q, &why) == 0) {
+		*bits |= QCOW2_AUTOCLEAR_BITMAPS;
+		return 0;
+	}
+	if (why.kind == GILD_ERR_CORRUPT)
+		return 0;
+	if (err)
+		*err = why;
+	return -1;
+}
+
+int qcow2_begin_metadata(struct qcow2 *q, struct gild_error *err)
+{
 	struct qcow2_header header = q->header;
+	uint64_t lasting;
 
 	if (q->broken)
 		return qcow2_writeback(q, false, err);
-	if (q->prepared)
+	if (q->header_fit)
 		return 0;
-	if (qcow2_guard_fill(q, err) < 0)
+	if (qcow2_guard_fill(q, err) < 0 || lasting_bits(q, &lasting, err) < 0)
 		return -1;
-	header.autoclear &= keep;
+	header.autoclear &= lasting;
 	if (header.compatible & QCOW2_COMPAT_LAZY_REFCOUNTS)
 		header.incompatible |= QCOW2_INCOMPAT_DIRTY;
 	if (header.autoclear != q->header.autoclear ||
@@ -163,6 +199,17 @@ int qcow2_begin_changes(struct qcow2 *q, struct gild_error *err)
 		q->header = header;
 		q->marked_dirty = header.incompatible & QCOW2_INCOMPAT_DIRTY;
 	}
+	q->header_fit = true;
+	return 0;
+}
+
+int qcow2_begin_changes(struct qcow2 *q, struct gild_error *err)
+{
+	if (qcow2_begin_metadata(q, err) < 0)
+		return -1;
+	if (!q->prepared && qcow2_bitmaps_track(q, err) < 0)
+		return -1;
 	q->prepared = true;
+	q->untracked = false;
 	return 0;
 }

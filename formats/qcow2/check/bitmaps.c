@@ -6,15 +6,9 @@
  */
 #include <stdlib.h>
 
+#include "formats/qcow2/bitmap/bitmap.h"
 #include "formats/qcow2/check/check.h"
 #include "util/cleanup.h"
-
-#define FIXED_BYTES 24
-#define MAX_DIRECTORY (64ULL << 20)
-#define RESERVED 0xff000000000001feULL
-#define ALL_ONES 1ULL /* allowed without an offset */
-#define KNOWN_FLAGS 7U
-#define DIRTY_TRACKING 1 /* the only type */
 
 static int lose(struct check *c, const char *why)
 {
@@ -24,12 +18,11 @@ static int lose(struct check *c, const char *why)
 	return 0;
 }
 
-static void judge_bitmap(struct check *c, const unsigned char *entry,
-			 uint32_t index)
+static void judge_bitmap(struct check *c,
+			 const struct qcow2_bitmap_entry *entry, uint32_t index)
 {
-	if (load_be32(entry + 12) & ~KNOWN_FLAGS ||
-	    entry[16] != DIRTY_TRACKING || entry[17] > 63 ||
-	    !load_be16(entry + 18))
+	if (qcow2_bitmap_fault(entry) ||
+	    entry->type != QCOW2_BITMAP_DIRTY_TRACKING)
 		check_corrupt(c, 1,
 			      "ERROR bitmap directory entry %u is of no "
 			      "known kind",
@@ -39,23 +32,15 @@ static void judge_bitmap(struct check *c, const unsigned char *entry,
 /* The directory's entries, one after another. */
 static int parse(struct check *c, const unsigned char *bytes, uint64_t size)
 {
-	uint64_t length;
+	struct qcow2_bitmap_entry entry;
 	uint32_t found = 0;
 
-	for (uint64_t at = 0; at < size; at += length, found++) {
-		const unsigned char *entry = bytes + at;
-
-		if (size - at < FIXED_BYTES)
+	for (uint64_t at = 0; at < size; at += entry.length, found++) {
+		if (!qcow2_bitmap_decode(bytes + at, size - at, &entry))
 			return lose(c, "ends inside an entry");
-		length =
-			round_up((uint64_t)FIXED_BYTES + load_be16(entry + 18) +
-					 load_be32(entry + 20),
-				 8);
-		if (length > size - at)
-			return lose(c, "ends inside an entry");
-		judge_bitmap(c, entry, found);
+		judge_bitmap(c, &entry, found);
 		if (check_long_add(c, &c->bitmaps, "table of a bitmap",
-				   load_be64(entry), load_be32(entry + 8)) < 0)
+				   entry.table_offset, entry.table_entries) < 0)
 			return -1;
 	}
 	if (found != c->q->header.bitmap_count)
@@ -72,7 +57,7 @@ static int read_directory(struct check *c)
 
 	c->bitmaps.count = 0;
 	c->bitmaps.bytes = 0;
-	if (h->bitmap_directory_size > MAX_DIRECTORY)
+	if (h->bitmap_directory_size > QCOW2_MAX_BITMAP_DIRECTORY)
 		return lose(c, "is too large");
 	if (!check_count(c, h->bitmap_directory_offset,
 			 h->bitmap_directory_size, 1)) {
@@ -94,7 +79,8 @@ static int read_directory(struct check *c)
 static void judge_entry(struct check *c, uint64_t entry)
 {
 	uint64_t offset = entry & QCOW2_OFFSET_MASK;
-	uint64_t reserved = offset ? RESERVED | ALL_ONES : RESERVED;
+	uint64_t reserved = QCOW2_BITMAP_TABLE_RESERVED |
+			    (offset ? QCOW2_BITMAP_ALL_ONES : 0);
 
 	if (entry & reserved)
 		check_corrupt(c, 1,

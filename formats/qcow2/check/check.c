@@ -117,7 +117,7 @@ static int check_locked(struct qcow2 *q, unsigned fix,
 		if (qcow2_writeback(q, true, err) < 0)
 			return -1;
 		/* That took a dirty mark away: the next write renews it. */
-		q->prepared = false;
+		q->header_fit = q->prepared = false;
 	}
 	return check_image(q, fix, BUDGET / sizeof(uint16_t), result, err);
 }

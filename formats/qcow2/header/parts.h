@@ -10,7 +10,6 @@
 
 #define QCOW2_FEATURE_NAME_ENTRY 48 /* type, bit, 46 bytes of name */
 #define QCOW2_EXT_HEAD 8	    /* type, length */
-#define QCOW2_MAX_BITMAP_DIRECTORY (64ULL << 20)
 
 /* The file's first bytes, as far as the header can reach. */
 struct header_area {

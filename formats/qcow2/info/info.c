@@ -47,16 +47,17 @@ static int add_lazy(const struct qcow2_header *header, struct gild_value *to)
 			      header->compatible & QCOW2_COMPAT_LAZY_REFCOUNTS);
 }
 
-static int add_specific(struct qcow2 *q, struct gild_value *to,
+static int add_specific(struct qcow2 *q, struct gild_info *info,
 			struct gild_error *err)
 {
+	struct gild_value *to = info->specific;
 	const struct qcow2_header *header = &q->header;
 
 	if (value_add_string(to, "compat",
 			     header->version < 3 ? "0.10" : "1.1") < 0 ||
 	    add_compression(header, to) < 0 || add_lazy(header, to) < 0)
 		return fail_nomem(err);
-	if (qcow2_info_bitmaps(q, to, err) < 0)
+	if (qcow2_info_bitmaps(q, info, to, err) < 0)
 		return -1;
 	if (value_add_number(to, "refcount-bits",
 			     1U << header->refcount_order) < 0)
@@ -76,7 +77,7 @@ static int describe(struct qcow2 *q, struct gild_info *info,
 	info->specific = value_object();
 	if (!info->specific)
 		return fail_nomem(err);
-	if (add_specific(q, info->specific, err) < 0)
+	if (add_specific(q, info, err) < 0)
 		return -1;
 	return qcow2_info_snapshots(q, info, err);
 }

@@ -10,9 +10,10 @@
 int qcow2_info_snapshots(struct qcow2 *q, struct gild_info *info,
 			 struct gild_error *err);
 
-/* Append "bitmaps" to specific, where there are consistent ones. */
-int qcow2_info_bitmaps(struct qcow2 *q, struct gild_value *specific,
-		       struct gild_error *err);
+/* Fill info->bitmaps, and append "bitmaps" to specific, where the header
+ * vouches for any. */
+int qcow2_info_bitmaps(struct qcow2 *q, struct gild_info *info,
+		       struct gild_value *specific, struct gild_error *err);
 
 /* Append "encrypt" to specific, where the image is encrypted. */
 int qcow2_info_encryption(struct qcow2 *q, struct gild_value *specific,

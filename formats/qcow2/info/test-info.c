@@ -220,7 +220,7 @@ Test(qcow2_info, damaged_bitmaps_are_refused)
 		{ 18, 2, { 4, 0 }, "impossible name" },
 		{ 18, 2, { 3, 255 }, "cut short" },
 		{ 20, 4, { 255, 255, 255, 255 }, "cut short" },
-		{ 20, 4, { 0, 0, 0, 24 }, "cut short" },
+		{ 20, 4, { 0, 0, 0, 24 }, "zero byte" },
 	};
 
 	need_qemu_img();

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/qcow2/bitmap/bitmap.h"
 #include "util/bytes.h"
 #include "util/cleanup.h"
 #include "util/memory.h"
@@ -101,7 +102,7 @@ static int create(struct qcow2 *q, struct qcow2_snapshots *snapshots,
 	struct qcow2_header header;
 
 	/* What is refused leaves no mark. */
-	if (qcow2_begin_changes(q, err) < 0 ||
+	if (qcow2_begin_metadata(q, err) < 0 ||
 	    qcow2_writeback(q, false, err) < 0 ||
 	    qcow2_tree_check_room(q, q->l1.entries, q->l1.count, err) < 0 ||
 	    describe(q, snapshots, wanted, &snapshot, err) < 0)
@@ -120,6 +121,16 @@ static int create(struct qcow2 *q, struct qcow2_snapshots *snapshots,
 
 /* ----------------------------------------------------------------- apply -- */
 
+/* What differs between the two disks is not known. */
+static int check_bitmaps(const struct qcow2 *q, struct gild_error *err)
+{
+	if (!qcow2_bitmaps_exist(q))
+		return 0;
+	fail(err, GILD_ERR_UNSUPPORTED, 0,
+	     "the image has bitmaps, which would not tell what changes");
+	return error_hint(err, "remove them before (gild bitmap --remove)");
+}
+
 static int apply(struct qcow2 *q, const struct qcow2_snapshot *snapshot,
 		 struct gild_error *err)
 {
@@ -127,7 +138,8 @@ static int apply(struct qcow2 *q, const struct qcow2_snapshot *snapshot,
 						    snapshot->l1_entries, err);
 	uint64_t size = snapshot->about.disk_size;
 
-	if (!l1 || qcow2_begin_changes(q, err) < 0 ||
+	if (!l1 || qcow2_begin_metadata(q, err) < 0 ||
+	    check_bitmaps(q, err) < 0 || qcow2_begin_changes(q, err) < 0 ||
 	    qcow2_writeback(q, false, err) < 0 ||
 	    qcow2_tree_check_room(q, l1, snapshot->l1_entries, err) < 0 ||
 	    qcow2_tree_count(q, l1, snapshot->l1_entries, 1, err) < 0)
@@ -147,7 +159,7 @@ static int delete(struct qcow2 *q, struct qcow2_snapshots *snapshots,
 	struct qcow2_header header;
 	int ret;
 
-	if (!l1 || qcow2_begin_changes(q, err) < 0 ||
+	if (!l1 || qcow2_begin_metadata(q, err) < 0 ||
 	    qcow2_writeback(q, false, err) < 0)
 		return -1;
 	header = q->header;

@@ -258,7 +258,11 @@ int qcow2_snapshots_switch(struct qcow2 *q, struct qcow2_header *header,
 	    qcow2_barrier(q, err) < 0)
 		return -1;
 	q->header = *header;
-	if (old_offset && old_bytes)
+	if (old_offset && old_bytes) {
+		qcow2_guard_remove(q, old_offset, 1);
 		qcow2_alloc_undo(q, old_offset, old_bytes);
-	return 0;
+	}
+	if (!header->snapshot_count)
+		return 0;
+	return qcow2_guard_add(q, header->snapshots_offset, 1, err);
 }

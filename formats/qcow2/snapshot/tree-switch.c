@@ -110,6 +110,6 @@ int qcow2_tree_switch(struct qcow2 *q, const uint64_t *l1, uint32_t entries,
 	ret = qcow2_tree_drop(q, old.entries, old.count, old.offset, err);
 	free(old.entries);
 	/* Not to be changed, should its tables lie over others. */
-	q->prepared = !ret && !qcow2_guard_fill(q, err);
+	q->header_fit = q->prepared = !ret && !qcow2_guard_fill(q, err);
 	return q->prepared ? 0 : -1;
 }
