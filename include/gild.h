@@ -501,8 +501,12 @@ struct gild_convert_options {
 	unsigned workers;              /* -m; 0: by the machine */
 	enum gild_cache cache;         /* -t */
 	struct gild_policy policy;     /* for the target's backing file */
-	/* Called for each unreadable part with salvage, and for a target that
-	 * is weakly encrypted; may be NULL. */
+	bool bitmaps;                  /* copy the (one) source's bitmaps */
+	bool skip_broken_bitmaps;      /* but inconsistent ones, with a warning
+					* each; otherwise they are an error */
+	/* Called for each unreadable part with salvage, for a target that is
+	 * weakly encrypted, and for each bitmap that is left out; may be
+	 * NULL. */
 	void (*warn)(void *opaque, const char *message);
 	void *opaque;
 };
@@ -583,7 +587,7 @@ struct gild_measurement {
 	uint64_t required;             /* bytes of the file for this content */
 	uint64_t fully_allocated;      /* bytes if every cluster is in use */
 	uint64_t bitmaps;              /* bytes for the source's bitmaps */
-	bool has_bitmaps;
+	bool has_bitmaps;              /* source and target could have some */
 };
 
 /* How large would an image be: of a source (size ignored), or of a size. */

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "jobs/base.h"
+#include "jobs/bitmaps.h"
 #include "jobs/emit.h"
 #include "jobs/share.h"
 #include "jobs/target.h"
@@ -192,7 +193,9 @@ static int to_image(const struct source *source,
 	copy_set_target(&copy, target.image, options->compress,
 			granule(options));
 	set_base(&copy, &target);
-	if (fill_target(&copy, options, err) < 0)
+	if (bitmaps_check_target(source, target.image, options, err) < 0 ||
+	    fill_target(&copy, options, err) < 0 ||
+	    bitmaps_copy(source, target.image, options, err) < 0)
 		goto err;
 	if (!source->count && !options->no_create &&
 	    target.image->ops->resize(target.image,
@@ -229,7 +232,11 @@ static int to_image_stream(const struct source *source,
 	copy_set_target(&copy, target.image, options->compress,
 			granule(options));
 	set_base(&copy, &target);
-	ret = copy_run(&copy, copy_workers(options->workers), err);
+	ret = bitmaps_check_target(source, target.image, options, err);
+	if (!ret)
+		ret = copy_run(&copy, copy_workers(options->workers), err);
+	if (!ret)
+		ret = bitmaps_copy(source, target.image, options, err);
 	if (!ret)
 		ret = image_flush(target.image, true, err);
 	if (!ret)
@@ -246,7 +253,8 @@ int gild_convert(const struct gild_convert_options *options,
 
 	if (check_options(options, err) < 0 ||
 	    source_init(&source, options->sources, options->source_count,
-			err) < 0)
+			err) < 0 ||
+	    bitmaps_check(&source, options, err) < 0)
 		return -1;
 	if (options->target)
 		return to_image(&source, options, job, err);

@@ -44,6 +44,25 @@ static int count_used(struct image *image, uint64_t unit, uint64_t *used,
 	return 0;
 }
 
+static int measure_bitmaps(struct gild_image *source,
+			   const struct format_ops *ops,
+			   const struct gild_option *options,
+			   size_t option_count, struct gild_measurement *result,
+			   struct gild_error *err)
+{
+	struct gild_info *info;
+	int ret;
+
+	if (!source || !ops->measure_bitmaps)
+		return 0;
+	info = gild_info(source, err);
+	if (!info)
+		return -1;
+	ret = ops->measure_bitmaps(info, options, option_count, result, err);
+	gild_info_free(info);
+	return ret;
+}
+
 int gild_measure(struct gild_image *source, uint64_t size, const char *format,
 		 const struct gild_option *options, size_t option_count,
 		 struct gild_measurement *result, struct gild_error *err)
@@ -64,5 +83,7 @@ int gild_measure(struct gild_image *source, uint64_t size, const char *format,
 		if (count_used(image_of(source), unit, &used, err) < 0)
 			return -1;
 	}
-	return ops->measure(size, used, options, option_count, result, err);
+	if (ops->measure(size, used, options, option_count, result, err) < 0)
+		return -1;
+	return measure_bitmaps(source, ops, options, option_count, result, err);
 }

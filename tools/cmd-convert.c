@@ -28,6 +28,7 @@ struct arguments {
 	unsigned workers;
 	enum progress_mode progress;
 	bool compress, no_create, target_is_zero, salvage, no_reflink, sync;
+	bool bitmaps, skip_broken_bitmaps;
 	bool quiet, out_of_order;
 };
 
@@ -50,6 +51,11 @@ static const struct option_row rows[] = {
 	{ 'S', "sparse-size", "SIZE", OPTION_SIZE,
 	  offsetof(struct arguments, sparse_size),
 	  "zeros that are worth a hole (4k); 0: no holes" },
+	FLAG_ROW(0, "bitmaps", struct arguments, bitmaps,
+		 "copy the source's persistent bitmaps (qcow2)"),
+	FLAG_ROW(0, "skip-broken-bitmaps", struct arguments,
+		 skip_broken_bitmaps,
+		 "with --bitmaps: but inconsistent ones"),
 	WORKERS_ROW(struct arguments, workers),
 	FLAG_ROW('W', "out-of-order", struct arguments, out_of_order,
 		 "accepted for qemu-img's sake, without effect"),
@@ -335,6 +341,8 @@ static void fill_options(struct gild_convert_options *options,
 	options->no_create = arguments->no_create;
 	options->target_is_zero = arguments->target_is_zero;
 	options->salvage = arguments->salvage;
+	options->bitmaps = arguments->bitmaps;
+	options->skip_broken_bitmaps = arguments->skip_broken_bitmaps;
 	options->no_reflink = arguments->no_reflink;
 	options->sync = arguments->sync;
 	options->sparse_size = arguments->sparse_size;

@@ -8,14 +8,13 @@
 . "${BASH_SOURCE%/*}/../tests/lib.sh"
 requires "qemu-img --version"
 
-# Bitmaps are not copied by gild convert, and so not counted.
 like_qemu() {
-	qemu-img measure "$@" | grep -v '^bitmaps size' >wanted
+	qemu-img measure "$@" >wanted
 	run gild measure "$@"
 	expect 0
 	expect_no_err
 	same_text wanted "$out"
-	qemu-img measure --output=json "$@" | grep -v bitmaps | tr -d ' ,' | sort >wanted
+	qemu-img measure --output=json "$@" | tr -d ' ,' | sort >wanted
 	run gild measure --output=json "$@"
 	expect 0
 	tr -d ' ,' <"$out" | sort >got
@@ -38,10 +37,14 @@ qcow2 top.qcow2 12M -b base.qcow2 -F qcow2
 put qcow2 top.qcow2 'write -P 1 5M 100k'
 qcow2 bitmaps.qcow2 12M
 qemu-img bitmap --add bitmaps.qcow2 b0
-for image in base.qcow2 top.qcow2 bitmaps.qcow2; do
+qemu-img bitmap --add -g 512 bitmaps.qcow2 another
+qcow2 old.qcow2 12M -o compat=0.10
+for image in base.qcow2 top.qcow2 bitmaps.qcow2 old.qcow2 x.raw; do
 	like_qemu $image
 	like_qemu -O qcow2 $image
 	like_qemu -O qcow2 -o cluster_size=4k $image
+	like_qemu -O qcow2 -o cluster_size=512 $image
+	like_qemu -O qcow2 -o compat=0.10 $image
 done
 
 required() {
