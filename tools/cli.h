@@ -39,9 +39,9 @@ struct verb {
 		   struct gild_error *err);
 };
 
-extern const struct verb verb_check, verb_clone, verb_commit, verb_compare,
-	verb_convert, verb_create, verb_info, verb_map, verb_measure,
-	verb_rebase, verb_resize, verb_snapshot;
+extern const struct verb verb_bitmap, verb_check, verb_clone, verb_commit,
+	verb_compare, verb_convert, verb_create, verb_info, verb_map,
+	verb_measure, verb_rebase, verb_resize, verb_snapshot;
 
 /* ------------------------------------------- personality.c: our name -- */
 
@@ -61,6 +61,7 @@ enum option_kind {
 	OPTION_CACHE,	 /* enum gild_cache, by qemu-img's names */
 	OPTION_OUTPUT,	 /* bool: JSON wanted */
 	OPTION_LIST,	 /* struct option_list: -o, repeatable */
+	OPTION_ACTION,	 /* struct action_list: in the order given */
 	OPTION_PROGRESS, /* enum progress_mode; long with "=json" or alone */
 	OPTION_OBJECT,	 /* no field: --object, see secrets.c */
 	OPTION_SECRET,	 /* no field: --secret-file */
@@ -84,6 +85,15 @@ struct option_list {
 	char **texts;
 	size_t text_count;
 	bool help; /* "help" or "?" was among them */
+};
+
+/* Options that are done one after the other, not settings. */
+struct action_list {
+	struct action {
+		const struct option_row *row;
+		const char *argument; /* points into argv; NULL: none */
+	} *items;
+	size_t count;
 };
 
 /* What is left of the command line. */
@@ -218,6 +228,10 @@ void secrets_wipe(void);
 	{                                                                 \
 		0, "output", "human|json", OPTION_OUTPUT,                 \
 			offsetof(type, member), "how to print the result" \
+	}
+#define ACTION_ROW(name, argument, type, member, help)                      \
+	{                                                                   \
+		0, name, argument, OPTION_ACTION, offsetof(type, member), help \
 	}
 #define QUIET_ROW(type, member) \
 	FLAG_ROW('q', "quiet", type, member, "print errors only")

@@ -201,6 +201,22 @@ static int set_progress(enum progress_mode *mode, struct gild_error *err)
 	return 0;
 }
 
+static int add_action(const struct option_row *row, struct action_list *list,
+		      struct gild_error *err)
+{
+	struct action *items =
+		realloc(list->items, (list->count + 1) * sizeof(*items));
+
+	if (!items)
+		return tool_fail(err, "out of memory");
+	list->items = items;
+	items[list->count++] = (struct action){
+		.row = row,
+		.argument = row->argument ? optarg : NULL,
+	};
+	return 0;
+}
+
 static int set_field(const struct option_row *row, void *fields,
 		     struct gild_error *err)
 {
@@ -223,6 +239,8 @@ static int set_field(const struct option_row *row, void *fields,
 		return set_output(field, err);
 	case OPTION_LIST:
 		return option_list_add(field, optarg, err);
+	case OPTION_ACTION:
+		return add_action(row, field, err);
 	case OPTION_PROGRESS:
 		return set_progress(field, err);
 	case OPTION_OBJECT:
