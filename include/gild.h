@@ -484,6 +484,9 @@ struct gild_convert_options {
 	int stream_in;                 /* raw bytes from here if no sources */
 	bool stream_is_raw;            /* even if it begins like an image;
 					* otherwise that is an error */
+	/* Copy [start, start + length) of the sources only. */
+	bool part;
+	uint64_t start, length;
 	const char *target;            /* path, or NULL: to stream_out */
 	int stream_out;
 	const char *format;            /* of the target; NULL: raw */

@@ -49,6 +49,9 @@ static int check_streams(const struct gild_convert_options *options,
 	if (!options->source_count && options->backing)
 		return fail(err, GILD_ERR_INVALID, 0,
 			    "a stream cannot be compared with a backing file");
+	if (!options->source_count && options->part)
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "a stream is copied as a whole");
 	if (!options->source_count && has_option(options, "preallocation", "off"))
 		return fail(err, GILD_ERR_UNSUPPORTED, 0,
 			    "no space can be set aside for a stream, whose "
@@ -129,6 +132,7 @@ static void set_base(struct copy *copy, const struct target *target)
 	copy->keeps_rest = target->keeps_rest;
 	copy->base = target->base;
 	copy->keep_depth = target->base &&
+			   !copy->source.start &&
 			   base_is_shared(target->base, &copy->source);
 }
 
@@ -255,6 +259,9 @@ int gild_convert(const struct gild_convert_options *options,
 	    source_init(&source, options->sources, options->source_count,
 			err) < 0 ||
 	    bitmaps_check(&source, options, err) < 0)
+		return -1;
+	if (options->part && source_cut(&source, options->start,
+					options->length, err) < 0)
 		return -1;
 	if (options->target)
 		return to_image(&source, options, job, err);

@@ -242,7 +242,8 @@ int share_run(struct copy *copy, struct gild_error *err)
 {
 	AUTO_FREE unsigned char *buffer = NULL;
 
-	if (copy->target->encryption || !any_can_share(copy))
+	if (copy->target->encryption ||
+	    !is_aligned(copy->source.start, BLOCK) || !any_can_share(copy))
 		return 1;
 	buffer = memory_io_buffer(copy->unit);
 	if (!buffer)

@@ -22,11 +22,26 @@ int source_init(struct source *source, struct gild_image *const *images,
 	return 0;
 }
 
+int source_cut(struct source *source, uint64_t start, uint64_t length,
+	       struct gild_error *err)
+{
+	if (!range_within(start, length, source->size))
+		return fail(err, GILD_ERR_RANGE, 0,
+			    "%llu bytes at %llu lie beyond the end of the "
+			    "source (%llu)", (unsigned long long)length,
+			    (unsigned long long)start,
+			    (unsigned long long)source->size);
+	source->start = start;
+	source->size = length;
+	return 0;
+}
+
 struct image *source_find(const struct source *source, uint64_t offset,
 			  uint64_t *inside)
 {
 	size_t i = 0;
 
+	offset += source->start;
 	while (i + 1 < source->count && offset >= gild_size(source->images[i]))
 		offset -= gild_size(source->images[i++]);
 	*inside = offset;

@@ -39,8 +39,9 @@ struct verb {
 		   struct gild_error *err);
 };
 
-extern const struct verb verb_bitmap, verb_check, verb_clone, verb_commit,
-	verb_compare, verb_convert, verb_create, verb_info, verb_map,
+extern const struct verb verb_bench, verb_bitmap, verb_check, verb_clone,
+	verb_commit, verb_compare, verb_convert, verb_create, verb_dd,
+	verb_info, verb_map,
 	verb_measure, verb_rebase, verb_resize, verb_snapshot;
 
 /* ------------------------------------------- personality.c: our name -- */
@@ -167,6 +168,18 @@ int close_image(struct gild_image *image, int status, struct gild_error *err);
  * one that names it, as "-O". */
 const char *target_format(const char *path, const char *format,
 			  const char *option, struct gild_error *err);
+
+/* ------------------------------------------------------------- stream.c -- */
+
+bool stream_is_pipe(const char *path);
+
+/* A descriptor for open(2)'s flags, or -1. */
+int stream_open(const char *path, int flags, struct gild_error *err);
+
+/* Where the target is a pipe, or standard output is wanted, it becomes the
+ * options' stream. What is printed then goes to standard error. */
+int stream_target(struct gild_convert_options *options, bool to_stdout,
+		  struct gild_error *err);
 
 /* ------------------------------------------------------------ secrets.c -- */
 

@@ -84,13 +84,6 @@ static bool is_dash(const char *name)
 	return !strcmp(name, "-");
 }
 
-static bool is_pipe(const char *path)
-{
-	struct stat st;
-
-	return stat(path, &st) == 0 && S_ISFIFO(st.st_mode);
-}
-
 static int check_target(const struct arguments *arguments, const char *target,
 			struct gild_error *err)
 {
@@ -98,7 +91,7 @@ static int check_target(const struct arguments *arguments, const char *target,
 		return tool_misuse(err, "--target-is-zero needs -n");
 	if (arguments->no_create && arguments->options.count)
 		return tool_misuse(err, "-o has no effect with -n");
-	if (!is_dash(target) && !is_pipe(target))
+	if (!is_dash(target) && !stream_is_pipe(target))
 		return 0;
 	if (arguments->no_create)
 		return tool_misuse(err, "-n needs a target that is no pipe");
@@ -179,13 +172,6 @@ static int close_sources(struct sources *sources, int status,
 	return status;
 }
 
-static int open_path(const char *path, int flags, struct gild_error *err)
-{
-	int fd = open(path, flags | O_CLOEXEC);
-
-	return fd < 0 ? tool_fail(err, "%s: %s", path, strerror(errno)) : fd;
-}
-
 /* A name for standard input if it is a file at its beginning, which is better
  * opened than streamed. */
 static const char *stdin_path(void)
@@ -249,7 +235,7 @@ static int open_pipe(struct sources *sources, const struct open_arguments *open,
 				   "%s: what comes from a pipe must be "
 				   "raw",
 				   path);
-	sources->stream_fd = open_path(path, O_RDONLY, err);
+	sources->stream_fd = stream_open(path, O_RDONLY, err);
 	sources->stream = true;
 	return sources->stream_fd < 0 ? -1 : 0;
 }
@@ -263,7 +249,7 @@ static int open_source(struct sources *sources,
 
 	if (is_dash(path) && open_stdin(sources, &open, &path, err) < 0)
 		return -1;
-	if (!sources->stream && is_pipe(path) &&
+	if (!sources->stream && stream_is_pipe(path) &&
 	    open_pipe(sources, &open, path, err) < 0)
 		return -1;
 	if (sources->stream)
@@ -292,32 +278,7 @@ static int open_sources(struct sources *sources,
 	return 0;
 }
 
-/* -------------------------------------------------------------- target -- */
-
-/* Take standard output for the disk: what is printed goes to standard error
- * from now on. Returns the descriptor. */
-static int claim_stdout(struct gild_error *err)
-{
-	int fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
-
-	if (fd < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
-		return tool_fail(err, "standard output: %s", strerror(errno));
-	return fd;
-}
-
-/* A target that is a pipe is a stream, not a path. */
-static int open_target(struct gild_convert_options *options,
-		       struct gild_error *err)
-{
-	const char *path = options->target;
-
-	if (!is_dash(path) && !is_pipe(path))
-		return 0;
-	options->target = NULL;
-	options->stream_out = is_dash(path) ? claim_stdout(err) :
-					      open_path(path, O_WRONLY, err);
-	return options->stream_out < 0 ? -1 : 0;
-}
+/* ----------------------------------------------------------------- copy -- */
 
 static void warn(void *opaque, const char *message)
 {
@@ -383,7 +344,7 @@ static int convert(const struct arguments *arguments, char **names, int count,
 
 	if (!options.format)
 		return 1;
-	if (open_target(&options, err) < 0)
+	if (stream_target(&options, is_dash(target), err) < 0)
 		return 1;
 	if (open_sources(&sources, arguments, names, count, err) == 0) {
 		fill_options(&options, arguments, &sources);

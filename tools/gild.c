@@ -18,8 +18,7 @@ static const struct verb *const verbs[] = {
 	&verb_create,	&verb_clone,   &verb_convert, &verb_info,
 	&verb_map,	&verb_measure, &verb_check,   &verb_compare,
 	&verb_snapshot, &verb_resize,  &verb_commit,  &verb_rebase,
-	&verb_bitmap,
-	NULL,
+	&verb_bitmap,	&verb_dd,      &verb_bench,   NULL,
 };
 
 enum {

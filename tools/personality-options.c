@@ -19,6 +19,7 @@ const struct option_alias option_aliases[] = {
 	{ "convert", 0, "target-format-options", "options" },
 	{ "create", 'B', "backing-format", "backing-fmt" },
 	{ "create", 0, "backing-unsafe", "unchecked" },
+	{ "dd", 0, "output-format", "target-format" },
 	{ "measure", 's', NULL, "size" },
 	{ "rebase", 'B', "backing-format", "backing-fmt" },
 	{ "rebase", 0, "backing-unsafe", "unsafe" },

@@ -68,6 +68,8 @@ def normal(text):
     # 8.0: a line of its own for "Detected format of ...".
     if version < (8, 0):
         text = re.sub(r"(Detected format of \w+\.)\n?", r"\1\n", text)
+    # How long it took.
+    text = re.sub(r"completed in [0-9.]+ seconds", "completed in T", text)
     # When a snapshot was taken, to the second and less.
     text = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}", "DATE", text)
     text = re.sub(r'"date-n?sec": [0-9]+', '"date": 0', text)
@@ -445,6 +447,41 @@ for mode in '' -r; do
 		"convert -O qcow2 a.raw live.qcow2" "commit live.qcow2" \
 		"create -f qcow2 live.qcow2 1M"
 done
+
+# ------------------------------------------------------------- dd and bench --
+settle
+for parts in '' 'bs=1000 count=7' 'bs=1M skip=3' 'bs=64k skip=2 count=5' \
+	'skip=50 count=20' 'count=0' 'skip=9999999'; do
+	# shellcheck disable=SC2086 # words
+	alike dd -f raw $parts if=a.raw of=o.raw
+	same theirs/o.raw ours/o.raw
+done
+alike dd -O qcow2 if=a.raw of=o.qcow2 bs=1M
+equal qcow2 theirs/o.qcow2 qcow2 ours/o.qcow2
+alike dd if=a.raw
+alike dd if=a.raw of=x bs=0
+alike dd if=a.raw of=x nosuch=1
+alike dd if=a.raw of=x bs
+alike dd -O nosuch if=a.raw of=x
+alike dd -f nosuch if=a.raw of=x
+alike dd if=nosuch.raw of=x
+alike_since 10.1 dd if=a.raw of=x count=x
+alike_since 10.1 dd if=a.raw of=x bs=
+! is_since 10.1 ||
+	alike dd --output-format=qcow2 --format=raw if=a.raw of=o.qcow2
+alike bench -c 10 -f raw a.raw
+alike bench -q -w -c 40 -d 5 -f raw --flush-interval=20 --pattern=3 a.raw
+same theirs/a.raw ours/a.raw
+alike bench -f raw -c 10 -o 20M a.raw
+alike bench -f raw -c 10 --flush-interval=5 a.raw
+alike bench -f raw -w -c 10 --flush-interval=5 a.raw
+alike bench -f raw -i nosuch a.raw
+alike_since 10.1 bench -f raw -s 3G a.raw
+alike_since 10.1 bench -f raw -c x a.raw
+! is_since 10.1 || alike bench -f raw -c 0 a.raw
+alike_since 10.1 bench -f raw -w --pattern=256 a.raw
+alike bench
+fails_alike bench -w -U -f raw a.raw
 
 # --------------------------------------------------------- the name itself --
 alike

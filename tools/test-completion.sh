@@ -54,3 +54,8 @@ for verb in $("$GILD" --list-options | grep -v '^-'); do
 	mapfile -t options < <("$GILD" "$verb" --list-options)
 	offers "gild|$verb|-" "${options[@]}"
 done
+offers 'gild|dd|' bs= count= if= of= skip=
+offers 'gild|dd|bs|=|1|s' skip=
+offers 'gild|dd|if|=|x' -
+offers 'gild|bench|-i|n' native
+offers 'gild|bench|-o|' -

@@ -53,3 +53,14 @@ cp --reflink=never x.raw kept.raw
 put qcow2 shared.qcow2 'write -P 1 1M 1M'
 same kept.raw x.raw
 same kept.raw back.raw
+
+# A part of a disk, which begins at a block of the filesystem, or does not.
+rm -f copied.qcow2 shared.qcow2
+before=$(taken)
+gild dd -f raw bs=4k skip=1 if=x.raw of=part.raw
+[ $((($(taken) - before) >> 20)) -le 8 ] || fail "the part was not shared"
+tail -c +4097 kept.raw | cmp - part.raw
+gild dd -f raw bs=1000 skip=65001 if=x.raw of=part.raw
+tail -c +65001001 kept.raw >want.raw
+truncate -s %512 want.raw
+same want.raw part.raw
