@@ -89,22 +89,59 @@ int create_prepare(const char *path, const struct format_ops *ops,
 
 static int create_in(const struct newfile *file, const struct format_ops *ops,
 		     const struct gild_create_options *options,
-		     struct gild_error *err)
+		     struct companion *companion, struct gild_error *err)
 {
 	struct storage *storage = create_storage(file, STORAGE_WRITE, err);
 	int ret;
 
 	if (!storage)
 		return -1;
-	ret = ops->create(storage, options, err);
+	ret = ops->create(storage, options, companion, err);
 	storage_close(storage);
 	return ret;
+}
+
+void create_abandon(struct newfile *file, struct companion *companion)
+{
+	if (companion->made)
+		newfile_abandon(&companion->file);
+	newfile_abandon(file);
+}
+
+/* Before the image, which is of no use without it. */
+static int publish_companion(struct companion *companion,
+			     struct gild_error *err)
+{
+	return companion->made ? newfile_publish(&companion->file, err) : 0;
+}
+
+int create_publish(struct newfile *file, struct companion *companion,
+		   struct gild_error *err)
+{
+	bool fresh = companion->made && !companion->file.replaces &&
+		     !companion->file.in_place;
+	AUTO_FREE char *path = fresh ? strdup(companion->file.path) : NULL;
+
+	if ((fresh && !path && fail_nomem(err) < 0)) {
+		create_abandon(file, companion);
+		return -1;
+	}
+	if (publish_companion(companion, err) < 0) {
+		newfile_abandon(file);
+		return -1;
+	}
+	if (newfile_publish(file, err) == 0)
+		return 0;
+	if (path)
+		newfile_unpublish(path);
+	return -1;
 }
 
 int gild_create(const char *path, const struct gild_create_options *given,
 		struct gild_error *err)
 {
 	struct gild_create_options options = *given;
+	struct companion companion = { .made = false };
 	const struct format_ops *ops;
 	struct newfile file;
 	unsigned flags = 0;
@@ -119,9 +156,9 @@ int gild_create(const char *path, const struct gild_create_options *given,
 	if (create_prepare(path, ops, &options, err) < 0 ||
 	    newfile_begin(&file, path, flags, err) < 0)
 		return -1;
-	if (create_in(&file, ops, &options, err) < 0) {
-		newfile_abandon(&file);
+	if (create_in(&file, ops, &options, &companion, err) < 0) {
+		create_abandon(&file, &companion);
 		return error_prefix(err, "%s: ", path);
 	}
-	return newfile_publish(&file, err);
+	return create_publish(&file, &companion, err);
 }

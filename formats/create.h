@@ -17,6 +17,13 @@ int create_prepare(const char *path, const struct format_ops *ops,
 /* Id of the secret for a new image, or NULL. */
 const char *create_key_secret(const struct gild_create_options *options);
 
+/* Both get their names, or are forgotten: an image that was made, and what was
+ * made with it. A companion that replaced another file has done so for good,
+ * should the image's own name fail after it. Frees everything in either case. */
+int create_publish(struct newfile *file, struct companion *companion,
+		   struct gild_error *err);
+void create_abandon(struct newfile *file, struct companion *companion);
+
 /* A storage over the file, for a format to write to; the caller closes it. */
 struct storage *create_storage(const struct newfile *file, unsigned flags,
 			       struct gild_error *err);

@@ -22,11 +22,19 @@
 
 #include <pthread.h>
 
+#include "storage/newfile.h"
 #include "storage/storage.h"
 #include "util/epoch.h"
 
 struct image;
 struct cipher;
+
+/* A file that is made together with an image, which names it: its external
+ * data file. It gets its name when the image gets its own. */
+struct companion {
+	struct newfile file; /* where made */
+	bool made;
+};
 struct shortcuts;
 struct luks_area;
 
@@ -218,10 +226,12 @@ struct format_ops {
 	int (*check)(struct image *image, unsigned fix,
 		     struct gild_check_result *result, struct gild_error *err);
 
-	/* Write an empty image into an empty storage. */
+	/* Write an empty image into an empty storage. What it needs beside it
+	 * becomes its companion (zeroed before, the caller's afterwards, also
+	 * on failure; NULL: the options are known to want none). */
 	int (*create)(struct storage *storage,
 		      const struct gild_create_options *options,
-		      struct gild_error *err);
+		      struct companion *companion, struct gild_error *err);
 
 	/* Sizes for an image of that virtual size of which allocated units are
 	 * in use (only their number matters for size). */
@@ -279,6 +289,7 @@ struct image {
 	char *snapshot;           /* to read instead of the active disk, or NULL */
 	unsigned depth;           /* 0: opened by the caller, 1: its backing */
 	struct file_id id;        /* of storage */
+	const struct companion *companion; /* while it is opened; or NULL */
 	bool guessed;             /* the format is a guess (doors.c) */
 	bool unpublished;         /* nobody can see the file yet: no ordering
 				   * flushes are needed */

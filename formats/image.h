@@ -27,6 +27,12 @@ struct image *image_open_storage(struct storage *storage,
 				 const struct gild_open_options *options,
 				 struct gild_error *err);
 
+/* The same for an image that was just made, with its companion. */
+struct image *image_open_made(struct storage *storage,
+			      const struct companion *companion,
+			      const struct gild_open_options *options,
+			      struct gild_error *err);
+
 /* STORAGE_* for an image that is opened with these options. */
 unsigned image_storage_flags(const struct gild_open_options *options);
 
@@ -117,6 +123,8 @@ struct door {
 	bool may_lead;  /* to other files */
 	bool may_write;
 	bool guessed;
+	/* The file that the image names, if that has no name yet. */
+	const struct companion *companion;
 };
 
 /* Apply the table of doc/design.md, "Doors". format may be NULL. */

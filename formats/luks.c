@@ -168,13 +168,14 @@ static const struct gild_option_help luks_option_help[] = {
 
 static int luks_create_image(struct storage *storage,
 			     const struct gild_create_options *create,
-			     struct gild_error *err)
+			     struct companion *companion, struct gild_error *err)
 {
 	struct luks_area area = { .storage = storage, .unpublished = true };
 	const struct gild_secret *secret;
 	struct luks_options options;
 	struct luks_header header;
 
+	(void)companion;
 	if (create->backing)
 		return fail(err, GILD_ERR_INVALID, 0,
 			    "a luks image cannot have a backing file");

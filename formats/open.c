@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "formats/create.h"
 #include "formats/shortcuts.h"
 #include "storage/lock.h"
 #include "util/cleanup.h"
@@ -184,6 +185,7 @@ static struct image *open_layer(struct storage *storage,
 	if (!image)
 		return NULL;
 	image->guessed = door->guessed;
+	image->companion = door->companion;
 	if (!door->may_lead)
 		image->policy.follow = GILD_FOLLOW_NONE;
 	if (check_snapshot(image, err) < 0 || image->ops->open(image, err)) {
@@ -191,6 +193,7 @@ static struct image *open_layer(struct storage *storage,
 		image_free(image);
 		return NULL;
 	}
+	image->companion = NULL;
 	return image;
 }
 
@@ -258,7 +261,12 @@ struct storage *image_open_file(struct image *image, const char *name,
 	};
 	AUTO_FREE char *path = resolve_named(image, name, err);
 
-	return path ? open_file(path, &options, err) : NULL;
+	if (!path)
+		return NULL;
+	if (image->companion && image->companion->made)
+		return create_storage(&image->companion->file,
+				      image_storage_flags(&options), err);
+	return open_file(path, &options, err);
 }
 
 /* *format stays NULL where it may be guessed. */
@@ -365,11 +373,16 @@ struct gild_image *gild_open(const char *path,
 	return (struct gild_image *)image;
 }
 
-struct image *image_open_storage(struct storage *storage,
-				 const struct gild_open_options *options,
-				 struct gild_error *err)
+struct image *image_open_made(struct storage *storage,
+			      const struct companion *companion,
+			      const struct gild_open_options *options,
+			      struct gild_error *err)
 {
-	struct door door = { .may_lead = true, .may_write = true };
+	struct door door = {
+		.may_lead = true,
+		.may_write = true,
+		.companion = companion,
+	};
 	struct image *image;
 
 	door.format = registry_want(options->format, err);
@@ -383,6 +396,13 @@ struct image *image_open_storage(struct storage *storage,
 		return NULL;
 	}
 	return image;
+}
+
+struct image *image_open_storage(struct storage *storage,
+				 const struct gild_open_options *options,
+				 struct gild_error *err)
+{
+	return image_open_made(storage, NULL, options, err);
 }
 
 int gild_close(struct gild_image *handle, struct gild_error *err)

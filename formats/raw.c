@@ -104,12 +104,13 @@ static int write_zeros(struct storage *storage, uint64_t size,
 
 static int raw_create(struct storage *storage,
 		      const struct gild_create_options *options,
-		      struct gild_error *err)
+		      struct companion *companion, struct gild_error *err)
 {
 	const char *mode = option_get(options->options, options->option_count,
 				      "preallocation");
 	uint64_t size = options->size;
 
+	(void)companion;
 	if (options->backing)
 		return fail(err, GILD_ERR_INVALID, 0,
 			    "a raw image cannot have a backing file");

@@ -48,7 +48,7 @@ static struct storage *create(void)
 	struct storage *storage = faulty_new(NULL, 0, NULL);
 	struct gild_error err = { 0 };
 
-	cr_assert_eq(registry_find("luks")->create(storage, &how, &err), 0,
+	cr_assert_eq(registry_find("luks")->create(storage, &how, NULL, &err), 0,
 		     "%s", err.message);
 	return storage;
 }

@@ -132,7 +132,8 @@ static int fill(struct cloning *c, struct storage *storage,
 	if (c->template.bytes)
 		return template_write(&c->template, storage, err);
 	c->create.backing = c->options->relative ? c->recorded : c->base;
-	if (c->format->create(storage, &c->create, err) < 0)
+	/* check_options: there is no companion. */
+	if (c->format->create(storage, &c->create, NULL, err) < 0)
 		return error_prefix(err, "%s: ", storage->path);
 	return c->all_alike ? template_read(&c->template, storage, err) : 0;
 }
@@ -140,13 +141,9 @@ static int fill(struct cloning *c, struct storage *storage,
 static int fill_file(struct cloning *c, const struct newfile *file,
 		     struct gild_error *err)
 {
-	int fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
-	struct storage *storage;
+	struct storage *storage = create_storage(file, STORAGE_WRITE, err);
 	int result;
 
-	if (fd < 0)
-		return fail(err, GILD_ERR_IO, errno, "%s", file->path);
-	storage = storage_file_from_fd(fd, file->path, STORAGE_WRITE, err);
 	if (!storage)
 		return -1;
 	result = fill(c, storage, err);

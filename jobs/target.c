@@ -21,12 +21,14 @@ create_options(uint64_t size, const struct gild_convert_options *options)
 		.backing_format = options->backing_format,
 		.options = options->options,
 		.option_count = options->option_count,
+		.flags = options->sync ? GILD_CREATE_SYNC : 0,
 		.policy = options->policy,
 	};
 }
 
 /* Create in the storage (which is taken, also on failure) and open it. */
 static struct image *create_and_open(struct storage *storage,
+				     struct companion *companion,
 				     const struct gild_create_options *create,
 				     const struct gild_convert_options *options,
 				     struct gild_error *err)
@@ -42,12 +44,12 @@ static struct image *create_and_open(struct storage *storage,
 	const struct format_ops *ops = registry_find(create->format);
 	struct image *image;
 
-	if (ops->create(storage, create, err) < 0) {
+	if (ops->create(storage, create, companion, err) < 0) {
 		error_prefix(err, "%s: ", storage->path);
 		storage_close(storage);
 		return NULL;
 	}
-	image = image_open_storage(storage, &open_options, err);
+	image = image_open_made(storage, companion, &open_options, err);
 	if (image && ops->configure &&
 	    ops->configure(image, options->options, options->option_count,
 			   err) < 0) {
@@ -68,6 +70,23 @@ static int check_source(const struct source *source, const char *path,
 			    "%s: is the source itself, or in its backing chain",
 			    path);
 	return 0;
+}
+
+/* The data file that is to be made counts, too. */
+static int check_sources(const struct source *source,
+			 const struct gild_convert_options *options,
+			 struct gild_error *err)
+{
+	const char *name = option_get(options->options, options->option_count,
+				      "data_file");
+	AUTO_FREE char *path = NULL;
+
+	if (check_source(source, options->target, err) < 0)
+		return -1;
+	if (!name || options->no_create)
+		return 0;
+	path = door_resolve(options->target, name, err);
+	return path ? check_source(source, path, err) : -1;
 }
 
 static int open_base(struct target *target, const struct source *source,
@@ -117,7 +136,8 @@ static int make(struct target *target, const struct source *source,
 		storage_close(storage);
 		return -1;
 	}
-	target->image = create_and_open(storage, &create, options, err);
+	target->image = create_and_open(storage, &target->companion, &create,
+					options, err);
 	if (!target->image)
 		return -1;
 	target->image->unpublished = !target->file.in_place;
@@ -177,7 +197,7 @@ int target_open(struct target *target, const struct source *source,
 	int ret;
 
 	*target = (struct target){ 0 };
-	if (check_source(source, options->target, err) < 0)
+	if (check_sources(source, options, err) < 0)
 		return -1;
 	ret = options->no_create ? open_existing(target, size, options, err) :
 				   make(target, source, size, options, err);
@@ -222,7 +242,8 @@ int target_open_layout(struct target *target, const struct source *source,
 		storage_close(storage);
 		return -1;
 	}
-	target->image = create_and_open(storage, &create, options, err);
+	target->image = create_and_open(storage, &target->companion, &create,
+					options, err);
 	if (!target->image) {
 		image_free(target->base);
 		return -1;
@@ -242,7 +263,7 @@ int target_finish(struct target *target, struct gild_error *err)
 	image_free(target->base);
 	if (!target->has_file)
 		return 0;
-	return newfile_publish(&target->file, err);
+	return create_publish(&target->file, &target->companion, err);
 }
 
 void target_abandon(struct target *target)
@@ -250,6 +271,6 @@ void target_abandon(struct target *target)
 	image_free(target->image);
 	image_free(target->base);
 	if (target->has_file)
-		newfile_abandon(&target->file);
+		create_abandon(&target->file, &target->companion);
 	*target = (struct target){ 0 };
 }

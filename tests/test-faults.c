@@ -524,7 +524,7 @@ static int create(struct storage *storage, const char *prealloc,
 		.option_count = 2,
 	};
 
-	return qcow2_create(storage, &create, err);
+	return qcow2_create(storage, &create, NULL, err);
 }
 
 /* An image that was made is whole; else there is an error. */

@@ -45,6 +45,40 @@ expect 0
 equal raw x.raw qcow2 old.img
 [ "$(stat -c %u:%g:%a old.img)" = "$owner" ] || fail "owner or mode changed"
 
+# With a data file: both appear, or neither does.
+rm -f new.qcow2
+for data in new.data copy.img; do
+	cp copy.img kept.img
+	list >before
+	run gild convert -O qcow2 -o data_file=$data bad.qcow2 new.qcow2
+	expect_error 'bad.qcow2'
+	list >after
+	same_text before after
+	same kept.img copy.img
+	rm kept.img
+done
+cp x.raw source.raw
+ln source.raw source2.raw
+for data in source.raw source2.raw; do
+	list >before
+	run gild convert -U -O qcow2 -o data_file=$data source.raw new.qcow2
+	expect_error "$data"
+	same x.raw source.raw
+	list >after
+	same_text before after
+done
+run gild convert -O qcow2 -o data_file=source2.data source.raw new.qcow2
+expect 0
+equal raw x.raw qcow2 new.qcow2
+mkdir folder
+list >before
+run gild create -f qcow2 -o data_file=late.data folder 1M
+[ "$status" = 1 ] || fail "a folder became an image"
+list >after
+same_text before after
+rmdir folder
+rm new.qcow2 source*
+
 # Through a symbolic link: the file is replaced, the link stays.
 cp copy.img linked.img
 ln -s linked.img link.img

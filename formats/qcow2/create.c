@@ -416,22 +416,9 @@ static int write_image(const struct creation *c)
 	return write_l2(c);
 }
 
-static int write_both(const struct creation *c)
-{
-	struct qcow2_data_file data;
-
-	if (qcow2_data_file_begin(&data, c->storage->path, c->create,
-				  &c->options, c->layout.size, c->err) < 0)
-		return -1;
-	if (write_image(c) == 0)
-		return qcow2_data_file_publish(&data, c->err);
-	qcow2_data_file_abandon(&data);
-	return -1;
-}
-
 int qcow2_create(struct storage *storage,
 		 const struct gild_create_options *options,
-		 struct gild_error *err)
+		 struct companion *companion, struct gild_error *err)
 {
 	struct creation c = {
 		.storage = storage,
@@ -441,5 +428,9 @@ int qcow2_create(struct storage *storage,
 
 	if (plan(&c) < 0)
 		return -1;
-	return c.options.data_file ? write_both(&c) : write_image(&c);
+	if (c.options.data_file &&
+	    qcow2_make_data_file(companion, storage->path, options, &c.options,
+				 c.layout.size, err) < 0)
+		return -1;
+	return write_image(&c);
 }

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The external data file of a fresh image. It is made beside the image and gets
- * its name last, so that a failure on the way leaves what stood there before.
+ * The external data file of a fresh image: its companion, which gets its name
+ * when the image does, so that a failure on the way leaves what stood there.
  * It must be neither the image nor its backing file: those would be lost.
  */
 #include "formats/qcow2/data-file.h"
 
-#include <fcntl.h>
 #include <libgen.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
-#include "formats/image.h"
+#include "formats/create.h"
 #include "util/bytes.h"
 #include "util/cleanup.h"
 #include "util/memory.h"
@@ -117,52 +116,31 @@ static int fill_storage(struct storage *storage, const struct newfile *file,
 	return qcow2_reserve(storage, 0, size, options->preallocation, err);
 }
 
-static int fill(const struct qcow2_data_file *data,
-		const struct qcow2_options *options, uint64_t size,
-		struct gild_error *err)
+static int fill(const struct newfile *file, const struct qcow2_options *options,
+		uint64_t size, struct gild_error *err)
 {
-	struct storage *storage;
-	int fd = fcntl(data->file.fd, F_DUPFD_CLOEXEC, 0);
+	struct storage *storage = create_storage(file, STORAGE_WRITE, err);
 	int result;
 
-	if (fd < 0)
-		return fail(err, GILD_ERR_IO, errno, "%s", data->path);
-	storage = storage_file_from_fd(fd, data->path, STORAGE_WRITE, err);
 	if (!storage)
 		return -1;
-	result = fill_storage(storage, &data->file, options, size, err);
+	result = fill_storage(storage, file, options, size, err);
 	storage_close(storage);
 	return result;
 }
 
-int qcow2_data_file_begin(struct qcow2_data_file *data, const char *image_path,
-			  const struct gild_create_options *create,
-			  const struct qcow2_options *options, uint64_t size,
-			  struct gild_error *err)
+int qcow2_make_data_file(struct companion *companion, const char *image_path,
+			 const struct gild_create_options *create,
+			 const struct qcow2_options *options, uint64_t size,
+			 struct gild_error *err)
 {
 	AUTO_FREE char *path = NULL;
 
 	path = door_resolve(image_path, options->data_file, err);
-	if (!path || check_names(path, image_path, create, err) < 0)
+	if (!path || check_names(path, image_path, create, err) < 0 ||
+	    newfile_begin(&companion->file, path, newfile_flags(create), err) <
+		    0)
 		return -1;
-	if (newfile_begin(&data->file, path, newfile_flags(create), err) < 0)
-		return -1;
-	data->path = steal_ptr(path);
-	if (fill(data, options, size, err) == 0)
-		return 0;
-	qcow2_data_file_abandon(data);
-	return -1;
-}
-
-int qcow2_data_file_publish(struct qcow2_data_file *data,
-			    struct gild_error *err)
-{
-	free(data->path);
-	return newfile_publish(&data->file, err);
-}
-
-void qcow2_data_file_abandon(struct qcow2_data_file *data)
-{
-	free(data->path);
-	newfile_abandon(&data->file);
+	companion->made = true;
+	return fill(&companion->file, options, size, err);
 }

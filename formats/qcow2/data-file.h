@@ -4,24 +4,14 @@
 #define QCOW2_DATA_FILE_H
 
 #include "formats/qcow2/qcow2.h"
-#include "storage/newfile.h"
 
-struct qcow2_data_file {
-	struct newfile file;
-	char *path; /* the name, resolved against the image */
-};
-
-/* Make (or replace) the data file that options names for the image at
- * image_path: size bytes that read as zeros, with their space reserved or
- * written as the preallocation says. It appears with
- * qcow2_data_file_publish(). */
-int qcow2_data_file_begin(struct qcow2_data_file *data, const char *image_path,
-			  const struct gild_create_options *create,
-			  const struct qcow2_options *options, uint64_t size,
-			  struct gild_error *err);
-int qcow2_data_file_publish(struct qcow2_data_file *data,
-			    struct gild_error *err);
-void qcow2_data_file_abandon(struct qcow2_data_file *data);
+/* Make the data file that options names for the image at image_path: size bytes
+ * that read as zeros, with their space reserved or written as the preallocation
+ * says. What stood there stays until the companion is published (create.h). */
+int qcow2_make_data_file(struct companion *companion, const char *image_path,
+			 const struct gild_create_options *create,
+			 const struct qcow2_options *options, uint64_t size,
+			 struct gild_error *err);
 
 /* Give [offset, end) its space: reserved (FALLOC), written (FULL), or only
  * reached by the file's length. What was there before reads as zeros

@@ -209,7 +209,7 @@ int qcow2_options_parse(const struct gild_option *options, size_t count,
 
 int qcow2_create(struct storage *storage,
 		 const struct gild_create_options *options,
-		 struct gild_error *err);
+		 struct companion *companion, struct gild_error *err);
 int qcow2_measure(uint64_t size, uint64_t allocated_bytes,
 		  const struct gild_option *options, size_t option_count,
 		  struct gild_measurement *result, struct gild_error *err);

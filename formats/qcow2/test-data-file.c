@@ -27,7 +27,7 @@ static int create_at(struct storage *storage, const char *options,
 
 	snprintf(text, sizeof(text), "%s", options);
 	create.option_count = split(text, list);
-	return qcow2_create(storage, &create, err);
+	return create_both(storage, &create, err);
 }
 
 Test(qcow2_data_file, is_made_beside_the_image)

@@ -37,6 +37,22 @@ static inline size_t split(char *text, struct gild_option *options)
 	return count;
 }
 
+/* An image, and at once the name of its companion. */
+static inline int create_both(struct storage *storage,
+			      const struct gild_create_options *create,
+			      struct gild_error *err)
+{
+	struct companion companion = { .made = false };
+	int result = qcow2_create(storage, create, &companion, err);
+
+	if (!companion.made)
+		return result;
+	if (result == 0)
+		return newfile_publish(&companion.file, err);
+	newfile_abandon(&companion.file);
+	return -1;
+}
+
 static inline int create_in(struct storage *storage, const struct order *order,
 			    struct gild_error *err)
 {
@@ -52,7 +68,7 @@ static inline int create_in(struct storage *storage, const struct order *order,
 	snprintf(text, sizeof(text), "%s",
 		 order->options ? order->options : "");
 	create.option_count = split(text, options);
-	return qcow2_create(storage, &create, err);
+	return create_both(storage, &create, err);
 }
 
 static inline int create_file(const char *name, const struct order *order,

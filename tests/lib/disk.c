@@ -50,7 +50,7 @@ struct storage *disk_create(const struct disk_kind *kind, uint64_t size)
 	struct storage *storage = faulty_new(NULL, 0, &err);
 
 	cr_assert_not_null(storage);
-	cr_assert_eq(qcow2_create(storage, &create, &err), 0, "%s: %s",
+	cr_assert_eq(qcow2_create(storage, &create, NULL, &err), 0, "%s: %s",
 		     kind->name, err.message);
 	return storage;
 }
