@@ -101,6 +101,20 @@ expect 1
 expect_err 'reference counts of 1 bits have no room'
 same before.qcow2 bit.qcow2
 
+# A host cluster in which two compressed clusters lie is counted twice, and
+# would be four times.
+head -c 20k /dev/urandom >part
+{ cat part; head -c 44k /dev/zero; cat part; head -c 44k /dev/zero; } >packed.raw
+gild convert -c -O qcow2 -o refcount_bits=2 packed.raw packed.qcow2
+cp packed.qcow2 before.qcow2
+run gild snapshot -c one packed.qcow2
+expect 1
+expect_err 'reference counts of 2 bits have no room'
+same before.qcow2 packed.qcow2
+gild convert -c -O qcow2 -o refcount_bits=4 packed.raw packed.qcow2
+gild snapshot -c one packed.qcow2
+sound packed.qcow2
+
 # A snapshot becomes an image of its own.
 qcow2 many.qcow2 8M
 put qcow2 many.qcow2 'write -P 1 0 1M' 'write -P 2 3M 100k'

@@ -36,10 +36,11 @@ uint64_t *qcow2_tree_read_l1(struct qcow2 *q, uint64_t offset, uint32_t count,
 /* Host clusters in a row, none of them twice. */
 struct run {
 	uint64_t first, count;
+	bool packed; /* compressed clusters lie there, perhaps several in one */
 };
 
-typedef int visit_run(struct qcow2 *q, uint64_t first, uint64_t count,
-		      int change, struct gild_error *err);
+typedef int visit_run(struct qcow2 *q, const struct run *run, int change,
+		      struct gild_error *err);
 
 struct walk {
 	struct qcow2 *q;
@@ -56,7 +57,7 @@ static int settle(struct walk *walk, struct gild_error *err)
 	walk->run.count = 0;
 	if (!run.count)
 		return 0;
-	return walk->visit(walk->q, run.first, run.count, walk->change, err);
+	return walk->visit(walk->q, &run, walk->change, err);
 }
 
 /* Compressed neighbours share a host cluster: a run goes on only where the
@@ -67,7 +68,8 @@ static int gather(struct walk *walk, struct run next, struct gild_error *err)
 
 	if (!next.count)
 		return 0;
-	if (run->count && run->first + run->count == next.first) {
+	if (run->count && run->packed == next.packed &&
+	    run->first + run->count == next.first) {
 		run->count += next.count;
 		return 0;
 	}
@@ -91,6 +93,7 @@ static struct run clusters_of(const struct qcow2 *q, struct qcow2_entry entry)
 		.first = offset >> q->cluster_bits,
 		.count = (last >> q->cluster_bits) -
 			 (offset >> q->cluster_bits) + 1,
+		.packed = true,
 	};
 }
 
@@ -139,25 +142,39 @@ static int walk_tree(struct qcow2 *q, const uint64_t *l1, uint32_t count,
 
 /* -------------------------------------------------------------- counting -- */
 
-static int check_room(struct qcow2 *q, uint64_t first, uint64_t count,
-		      int change, struct gild_error *err)
+static int fail_room(const struct qcow2 *q, struct gild_error *err)
 {
-	uint64_t now;
+	return fail(err, GILD_ERR_RANGE, 0,
+		    "reference counts of %u bits have no room for one more "
+		    "snapshot", q->refcount_bits);
+}
+
+/* A tree refers to a host cluster once; to one with compressed clusters as
+ * often as there are some in it, which is no more often than it is counted. */
+static int check_room(struct qcow2 *q, const struct run *run, int change,
+		      struct gild_error *err)
+{
+	uint64_t now, more;
 
 	(void)change;
-	for (uint64_t i = 0; i < count; i++) {
-		if (qcow2_refcount_get(q, first + i, &now, err) < 0)
+	for (uint64_t i = run->first; i < run->first + run->count; i++) {
+		if (qcow2_refcount_get(q, i, &now, err) < 0)
 			return -1;
 		if (now == 0)
 			return fail(err, GILD_ERR_CORRUPT, 0,
 				    "cluster %llu is in use and counted as "
-				    "free", (unsigned long long)(first + i));
-		if (now == q->refcount_max)
-			return fail(err, GILD_ERR_RANGE, 0,
-				    "reference counts of %u bits have no room "
-				    "for one more snapshot", q->refcount_bits);
+				    "free", (unsigned long long)i);
+		more = run->packed ? now : 1;
+		if (more > q->refcount_max - now)
+			return fail_room(q, err);
 	}
 	return 0;
+}
+
+static int count_run(struct qcow2 *q, const struct run *run, int change,
+		     struct gild_error *err)
+{
+	return qcow2_refcount_add(q, run->first, run->count, change, err);
 }
 
 int qcow2_tree_check_room(struct qcow2 *q, const uint64_t *l1, uint32_t count,
@@ -169,7 +186,7 @@ int qcow2_tree_check_room(struct qcow2 *q, const uint64_t *l1, uint32_t count,
 int qcow2_tree_count(struct qcow2 *q, const uint64_t *l1, uint32_t count,
 		     int change, struct gild_error *err)
 {
-	return walk_tree(q, l1, count, qcow2_refcount_add, change, err);
+	return walk_tree(q, l1, count, count_run, change, err);
 }
 
 /* ------------------------------------------------------------ what is ours -- */
