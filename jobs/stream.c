@@ -14,6 +14,13 @@ enum {
 	LOOK_UP = 100
 };
 
+/* Is it worth another try? Who else has the pipe open may have made it one that
+ * does not block. */
+static bool is_passing(int error)
+{
+	return error == EINTR || error == EAGAIN;
+}
+
 /* Wait until a read would not. What cannot be polled does not block either. */
 static int wait_readable(int fd, const struct gild_job *job,
 			 struct gild_error *err)
@@ -37,7 +44,7 @@ int stream_read(int fd, void *buffer, size_t length, size_t *done,
 		if (wait_readable(fd, job, err) < 0)
 			return -1;
 		n = read(fd, at + *done, length - *done);
-		if (n < 0 && errno == EINTR) {
+		if (n < 0 && is_passing(errno)) {
 			n = 0;
 			continue;
 		}
@@ -53,13 +60,16 @@ int stream_read(int fd, void *buffer, size_t length, size_t *done,
 int stream_write(int fd, const void *buffer, size_t length,
 		 struct gild_error *err)
 {
+	struct pollfd pollfd = { .fd = fd, .events = POLLOUT };
 	const unsigned char *at = buffer;
 	ssize_t n;
 
 	while (length) {
 		n = write(fd, at, length);
-		if (n < 0 && errno == EINTR)
+		if (n < 0 && is_passing(errno)) {
+			poll(&pollfd, 1, LOOK_UP);
 			continue;
+		}
 		if (n < 0)
 			return fail(err, GILD_ERR_IO, errno,
 				    "writing the output");

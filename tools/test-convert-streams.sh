@@ -99,6 +99,39 @@ run gild convert --progress=json z.qcow2 -
 same x.raw "$out"
 expect_err '"description": "finished"'
 
+# Pipes that somebody else has made ones that do not block.
+run python3 - "$GILD" <<'END'
+import os, subprocess, sys, threading, time
+def pipe():
+    ends = os.pipe()
+    for end in ends:
+        os.set_blocking(end, False)
+    return ends
+def feed(end):
+    left = open("x.raw", "rb").read()
+    while left:
+        try:
+            left = left[os.write(end, left):]
+        except BlockingIOError:
+            time.sleep(0.01)
+        except BrokenPipeError:
+            break
+    os.close(end)
+source, sink = pipe(), pipe()
+gild = subprocess.Popen([sys.argv[1], "convert", "-", "-"],
+                        stdin=source[0], stdout=sink[1])
+os.close(source[0])
+os.close(sink[1])
+threading.Thread(target=feed, args=(source[1],)).start()
+os.set_blocking(sink[0], True)
+with open("through.raw", "wb") as to:
+    while part := os.read(sink[0], 5000):
+        to.write(part)
+sys.exit(gild.wait())
+END
+expect 0
+same x.raw through.raw
+
 # A reader that goes away, a disk that is full: errors, not a quiet end.
 status=0
 { gild convert x.raw - 2>"$err" || echo $? >code; } | head -c 1 >/dev/null

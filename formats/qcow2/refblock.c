@@ -45,13 +45,13 @@ static int plan_table(const struct qcow2 *q, uint64_t base,
 		      struct table_plan *plan, struct gild_error *err)
 {
 	uint64_t per_cluster = q->cluster_size / 8, end;
+	uint64_t wish = min_u64(q->reftable.count + q->reftable.count / 2ULL,
+				QCOW2_MAX_REFTABLE_BYTES / 8);
 
 	*plan = (struct table_plan){ .base = base, .blocks = 1 };
 	plan->first_block = base / q->refblock_entries;
 	plan->table_clusters = div_round_up(
-		max_u64(q->reftable.count + q->reftable.count / 2ULL,
-			plan->first_block + 1),
-		per_cluster);
+		max_u64(wish, plan->first_block + 1), per_cluster);
 	for (;;) {
 		end = base + plan->table_clusters + plan->blocks;
 		plan->blocks = div_round_up(end, q->refblock_entries) -
