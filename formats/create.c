@@ -3,6 +3,7 @@
  * Making an empty image: the format writes it into a file that nobody can see
  * yet (storage/newfile.h), which then gets its name.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,15 +31,42 @@ struct storage *create_storage(const struct newfile *file, unsigned flags,
 	return storage_file_from_fd(fd, file->path, flags, err);
 }
 
-/* The size, where it is the backing file's to give; and is that there? */
-static int ask_backing(const char *path, struct gild_create_options *options,
-		       struct gild_error *err)
+/* Can it be opened, with all that is below it? What may not be followed (from
+ * here) is left alone. */
+static struct gild_image *
+find_backing(const char *path, const struct gild_create_options *options,
+	     struct gild_error *err)
 {
 	struct gild_open_options open_options = {
 		.format = options->backing_format,
 		.flags = GILD_OPEN_INSPECT,
 		.policy = options->policy,
 	};
+	struct gild_image *backing = gild_open(path, &open_options, err);
+	struct gild_error chain_err = { 0 };
+
+	if (!backing || !image_open_chain(image_of(backing), &chain_err) ||
+	    chain_err.kind == GILD_ERR_DENIED)
+		return backing;
+	if (err)
+		*err = chain_err;
+	gild_close(backing, NULL);
+	return NULL;
+}
+
+static int fail_backing(const char *path, struct gild_error *err)
+{
+	error_prefix(err, "%s: its backing file: ", path);
+	if (err && err->sys_errno == ENOENT && !err->hint[0])
+		error_hint(err, "names are relative to the new file; gild "
+				"create -u records one that is not there yet");
+	return -1;
+}
+
+/* The size, where it is the backing file's to give; and is that there? */
+static int ask_backing(const char *path, struct gild_create_options *options,
+		       struct gild_error *err)
+{
 	AUTO_FREE char *resolved = NULL;
 	struct gild_image *backing;
 
@@ -47,9 +75,9 @@ static int ask_backing(const char *path, struct gild_create_options *options,
 	resolved = door_resolve(path, options->backing, err);
 	if (!resolved)
 		return -1;
-	backing = gild_open(resolved, &open_options, err);
+	backing = find_backing(resolved, options, err);
 	if (!backing)
-		return error_prefix(err, "backing file: ");
+		return fail_backing(path, err);
 	if (options->size == GILD_SIZE_FROM_BACKING)
 		options->size = gild_size(backing);
 	return gild_close(backing, err);

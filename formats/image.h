@@ -53,10 +53,15 @@ struct image *image_make_writable(struct image *top, struct image *parent,
 /* Do two storages stand for one file (device and inode)? */
 bool image_same_file(struct storage *a, struct storage *b);
 
+/* --- follow.c ------------------------------------------------------------- */
+
 /* For drivers: open another file that an image names (an external data file),
  * as far as its policy allows. The name is resolved against the image. */
 struct storage *image_open_file(struct image *image, const char *name,
 				struct gild_error *err);
+
+/* The files below in the chain, each as top was opened, but for reading. */
+int image_open_chain(struct image *top, struct gild_error *err);
 
 /* --- keys.c: see gild_change_key ------------------------------------------ */
 

@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Opening: the file, its locks, its format (doors.c), the driver, and then, as
- * far as the caller's policy allows, the files below in the chain.
+ * Opening: the file, its locks, its format (doors.c), the driver; and then, as
+ * far as the flags ask for it, the files below in the chain (follow.c).
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "formats/create.h"
+#include "formats/open.h"
 #include "formats/shortcuts.h"
 #include "storage/lock.h"
 #include "util/cleanup.h"
 
 #define HEAD_LENGTH 4096
-#define DEFAULT_MAX_DEPTH 256
 
 unsigned image_storage_flags(const struct gild_open_options *options)
 {
@@ -47,9 +45,9 @@ static int take_locks(struct storage *storage, unsigned flags,
 			 LOCK_READER_DENIES, err);
 }
 
-static struct storage *open_file(const char *path,
-				 const struct gild_open_options *options,
-				 struct gild_error *err)
+struct storage *open_file(const char *path,
+			  const struct gild_open_options *options,
+			  struct gild_error *err)
 {
 	struct storage *storage;
 
@@ -61,22 +59,29 @@ static struct storage *open_file(const char *path,
 	return storage;
 }
 
+struct file_id open_identity(const struct stat *st)
+{
+	bool is_device = S_ISBLK(st->st_mode);
+
+	return (struct file_id){
+		.known = true,
+		.is_device = is_device,
+		.device = is_device ? st->st_rdev : st->st_dev,
+		.inode = is_device ? 0 : st->st_ino,
+	};
+}
+
 static struct file_id identify(struct storage *storage)
 {
 	int fd = storage_descriptor(storage);
-	struct file_id id = { .known = false };
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st))
-		return id;
-	id.known = true;
-	id.is_device = S_ISBLK(st.st_mode);
-	id.device = id.is_device ? st.st_rdev : st.st_dev;
-	id.inode = id.is_device ? 0 : st.st_ino;
-	return id;
+		return (struct file_id){ .known = false };
+	return open_identity(&st);
 }
 
-static bool is_same(const struct file_id *a, const struct file_id *b)
+bool open_is_same(const struct file_id *a, const struct file_id *b)
 {
 	return a->known && b->known && a->is_device == b->is_device &&
 	       a->device == b->device && a->inode == b->inode;
@@ -86,7 +91,7 @@ bool image_same_file(struct storage *a, struct storage *b)
 {
 	struct file_id id_a = identify(a), id_b = identify(b);
 
-	return is_same(&id_a, &id_b);
+	return open_is_same(&id_a, &id_b);
 }
 
 static int copy_policy(struct gild_policy *to, const struct gild_policy *from,
@@ -197,9 +202,9 @@ static struct image *open_layer(struct storage *storage,
 	return image;
 }
 
-static struct image *open_path(const char *path,
-			       const struct gild_open_options *options,
-			       struct gild_error *err)
+struct image *open_path(const char *path,
+			const struct gild_open_options *options,
+			struct gild_error *err)
 {
 	unsigned char head[HEAD_LENGTH];
 	struct storage *storage;
@@ -219,142 +224,15 @@ static struct image *open_path(const char *path,
 	return open_layer(storage, &door, options, err);
 }
 
-static int refuse_to_lead(const struct image *image, const char *name,
-			  struct gild_error *err)
+/* As far as the flags ask for it; without an image there is nothing to do. */
+static struct image *with_chain(struct image *image, struct gild_error *err)
 {
-	if (image->guessed) {
-		fail(err, GILD_ERR_DENIED, 0,
-		     "%s: names another file (%s), but that it is %s is only "
-		     "a guess", image->path, name, image->ops->name);
-		return error_hint(err, "if it is, say so with -f %s",
-				  image->ops->name);
-	}
-	fail(err, GILD_ERR_DENIED, 0,
-	     "%s: names another file (%s), which may not be opened here",
-	     image->path, name);
-	return error_hint(err, "this was opened as untrusted; allow it "
-			  "if you know where the image comes from");
-}
+	unsigned alone = GILD_OPEN_NO_BACKING | GILD_OPEN_INSPECT;
 
-/* The path of a file that an image names, if its policy lets it be opened. */
-static char *resolve_named(struct image *image, const char *name,
-			   struct gild_error *err)
-{
-	AUTO_FREE char *path = NULL;
-
-	if (image->policy.follow == GILD_FOLLOW_NONE) {
-		refuse_to_lead(image, name, err);
-		return NULL;
-	}
-	path = door_resolve(image->path, name, err);
-	if (!path || door_allows(&image->policy, path, err) < 0)
-		return NULL;
-	return steal_ptr(path);
-}
-
-struct storage *image_open_file(struct image *image, const char *name,
-				struct gild_error *err)
-{
-	struct gild_open_options options = {
-		.flags = image->flags,
-		.cache = image->cache,
-	};
-	AUTO_FREE char *path = resolve_named(image, name, err);
-
-	if (!path)
-		return NULL;
-	if (image->companion && image->companion->made)
-		return create_storage(&image->companion->file,
-				      image_storage_flags(&options), err);
-	return open_file(path, &options, err);
-}
-
-/* *format stays NULL where it may be guessed. */
-static int backing_format(const struct image *image, const char **format,
-			  struct gild_error *err)
-{
-	*format = image->backing_format ? image->backing_format :
-					  image->policy.backing_format;
-	if (*format || image->flags & GILD_OPEN_TRUST_GUESS)
-		return 0;
-	fail(err, GILD_ERR_DENIED, 0,
-	     "%s: does not record the format of its backing file %s",
-	     image->path, image->backing_name);
-	return error_hint(err,
-			  "say it with --backing-format FMT (this time) or "
-			  "record it with rebase -u -b '%s' -F FMT '%s'",
-			  image->backing_name, image->path);
-}
-
-/* Has a file been met above in this chain? */
-static int check_loop(const struct image *top, const struct image *image,
-		      struct gild_error *err)
-{
-	for (const struct image *i = top; i; i = i->backing)
-		if (is_same(&i->id, &image->id))
-			return fail(err, GILD_ERR_CORRUPT, 0,
-				    "%s: the backing chain leads back to %s",
-				    top->path, i->path);
-	return 0;
-}
-
-/* Who was asked for one file has to learn why another one is opened. */
-static void explain_backing(const struct image *image, struct gild_error *err)
-{
-	error_prefix(err, "%s: its backing file: ", image->path);
-	if (err && err->sys_errno == ENOENT && !err->hint[0])
-		error_hint(err,
-			   "where it was moved: rebase -u -b NEW -F FMT '%s'",
-			   image->path);
-}
-
-static struct image *open_backing(const struct image *top, struct image *image,
-				  struct gild_error *err)
-{
-	struct gild_open_options options = {
-		.format = NULL,
-		.flags = image->flags &
-			 ~(unsigned)(GILD_OPEN_WRITE | GILD_OPEN_REPAIR),
-		.cache = image->cache,
-		.policy = image->policy,
-	};
-	AUTO_FREE char *path = resolve_named(image, image->backing_name, err);
-	struct image *backing;
-
-	if (!path || backing_format(image, &options.format, err) < 0)
-		return NULL;
-	backing = open_path(path, &options, err);
-	if (!backing) {
-		explain_backing(image, err);
-		return NULL;
-	}
-	backing->depth = image->depth + 1;
-	if (check_loop(top, backing, err) < 0) {
-		image_free(backing);
-		return NULL;
-	}
-	return backing;
-}
-
-static int open_chain(struct image *top, struct gild_error *err)
-{
-	unsigned max = top->policy.max_depth ? top->policy.max_depth :
-					       DEFAULT_MAX_DEPTH;
-
-	if (top->flags & (GILD_OPEN_NO_BACKING | GILD_OPEN_INSPECT))
-		return 0;
-	for (struct image *i = top; i->backing_name; i = i->backing) {
-		if (i->depth >= max)
-			return fail(err, GILD_ERR_RANGE, 0,
-				    "%s: the backing chain is longer than %u",
-				    top->path, max);
-		i->backing = open_backing(top, i, err);
-		if (!i->backing)
-			return error_prefix(err, i == top ? "" :
-					    "%s: in its backing chain: ",
-					    top->path);
-	}
-	return 0;
+	if (!image || image->flags & alone || !image_open_chain(image, err))
+		return image;
+	image_free(image);
+	return NULL;
 }
 
 struct gild_image *gild_open(const char *path,
@@ -365,11 +243,7 @@ struct gild_image *gild_open(const char *path,
 	struct image *image;
 
 	options = options ? options : &defaults;
-	image = open_path(path, options, err);
-	if (image && open_chain(image, err) < 0) {
-		image_free(image);
-		return NULL;
-	}
+	image = with_chain(open_path(path, options, err), err);
 	return (struct gild_image *)image;
 }
 
@@ -378,24 +252,14 @@ struct image *image_open_made(struct storage *storage,
 			      const struct gild_open_options *options,
 			      struct gild_error *err)
 {
-	struct door door = {
-		.may_lead = true,
-		.may_write = true,
-		.companion = companion,
-	};
-	struct image *image;
+	struct door door = { .may_lead = true, .may_write = true };
 
 	door.format = registry_want(options->format, err);
 	if (!door.format) {
 		storage_close(storage);
 		return NULL;
 	}
-	image = open_layer(storage, &door, options, err);
-	if (image && open_chain(image, err) < 0) {
-		image_free(image);
-		return NULL;
-	}
-	return image;
+	return with_chain(open_layer(storage, &door, options, err), err);
 }
 
 struct image *image_open_storage(struct storage *storage,
