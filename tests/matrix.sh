@@ -13,13 +13,7 @@
 # that shares no factor with any dimension, so that each value of a dimension
 # meets each value of the others. The level chooses the step.
 
-# qemu-img syncs whatever it makes; in memory that costs nothing.
-if [ "$(df --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 1000000 ] \
-	2>"$work/.ignored" && memory=$(mktemp -d /dev/shm/gild-test.XXXXXX)
-then
-	at_end "rm -rf '$memory'"
-	cd "$memory"
-fi
+in_memory
 
 level=${GILD_TEST_LEVEL:-normal}
 combinations=0

@@ -5,16 +5,10 @@
 # broken in each of many ways: the same numbers and exit status before a repair,
 # the same verdict after it, from either tool, and the guest's disk unchanged.
 
-# In memory where possible: qemu-img flushes at every turn, which here means
-# nothing and takes most of the time.
-if [ -w /dev/shm ] && [ "$(df -k --output=avail /dev/shm | tail -1)" -gt 500000 ]
-then
-	export TMPDIR=/dev/shm
-fi
-
 # shellcheck source=tests/lib.sh
 . "${BASH_SOURCE%/*}/lib.sh"
 requires "qemu-img --version"
+in_memory
 
 # --- numbers in images ------------------------------------------------------
 
