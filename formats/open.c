@@ -252,7 +252,11 @@ struct image *image_open_made(struct storage *storage,
 			      const struct gild_open_options *options,
 			      struct gild_error *err)
 {
-	struct door door = { .may_lead = true, .may_write = true };
+	struct door door = {
+		.may_lead = true,
+		.may_write = true,
+		.companion = companion,
+	};
 
 	door.format = registry_want(options->format, err);
 	if (!door.format) {
