@@ -473,6 +473,10 @@ GILD_PUBLIC void gild_job_free(struct gild_job *job);
  * returns GILD_ERR_CANCELLED soon, having undone what it can. */
 GILD_PUBLIC void gild_job_cancel(struct gild_job *job);
 
+/* Move at most so many bytes a second from now on; 0: no limit. What takes no
+ * copying (holes, shared extents) does not count. From any thread. */
+GILD_PUBLIC void gild_job_limit(struct gild_job *job, uint64_t rate);
+
 /* Bytes done and bytes in all (0: not known yet), from any thread. */
 GILD_PUBLIC void gild_job_progress(const struct gild_job *job, uint64_t *done,
 				   uint64_t *total);
@@ -541,6 +545,7 @@ struct gild_rebase_options {
 	const char *backing_format;
 	bool unchecked;                /* change the name only (-u) */
 	bool compress;                 /* what has to be copied (-c) */
+	enum gild_cache cache;         /* of the new backing file (-T) */
 	struct gild_policy policy;     /* for the new backing file's chain */
 };
 

@@ -144,9 +144,21 @@ static void stop_all(struct copy *copy, const struct gild_error *error)
 
 /* ---------------------------------------------------------------- working -- */
 
+/* Wait as the job's rate asks, for what has to be written. */
+static int pace(const struct copy *copy, const struct chunk *chunk,
+		struct gild_error *err)
+{
+	uint64_t units = div_round_up(chunk->length, copy->unit), bytes = 0;
+
+	for (uint64_t i = 0; i < units; i++)
+		if (chunk->states[i] == UNIT_DATA)
+			bytes += copy->unit;
+	return job_pace(copy->job, min_u64(bytes, chunk->length), err);
+}
+
 static int carry(struct copy *copy, struct chunk *chunk, struct gild_error *err)
 {
-	if (chunk_load(copy, chunk, err) < 0)
+	if (chunk_load(copy, chunk, err) < 0 || pace(copy, chunk, err) < 0)
 		return -1;
 	if (!wait_for_turn(copy, chunk))
 		return 0;

@@ -13,6 +13,8 @@
 struct gild_job {
 	_Atomic uint64_t done, total;
 	_Atomic bool cancelled;
+	_Atomic uint64_t rate;	/* bytes a second; 0: as fast as it goes */
+	_Atomic uint64_t due;	/* when the next bytes may move, in ns */
 };
 
 static inline void job_total(struct gild_job *job, uint64_t bytes)
@@ -39,5 +41,9 @@ static inline int job_check(const struct gild_job *job, struct gild_error *err)
 		return fail(err, GILD_ERR_CANCELLED, 0, "interrupted");
 	return 0;
 }
+
+/* Before bytes are moved: wait as long as the rate asks for. No lock may be
+ * held. -1 with GILD_ERR_CANCELLED as job_check. */
+int job_pace(struct gild_job *job, uint64_t bytes, struct gild_error *err);
 
 #endif

@@ -150,6 +150,7 @@ static int open_fresh(struct image *image,
 {
 	struct gild_open_options open_options = {
 		.format = options->backing_format,
+		.cache = options->cache,
 		.policy = options->policy,
 	};
 	AUTO_FREE char *path = NULL;

@@ -259,6 +259,11 @@ void secrets_wipe(void);
 		'm', "workers", "N", OPTION_WORKERS, offsetof(type, member), \
 			"threads (otherwise one a processor)"                \
 	}
+#define RATE_ROW(type, member)                                                \
+	{                                                                     \
+		'r', "rate-limit", "RATE", OPTION_SIZE,                       \
+			offsetof(type, member), "copy at most RATE bytes a second" \
+	}
 #define CACHE_ROW(letter, name, type, member, help)                         \
 	{                                                                   \
 		letter, name, "MODE", OPTION_CACHE, offsetof(type, member), \

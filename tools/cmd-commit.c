@@ -6,6 +6,7 @@ struct arguments {
 	struct open_arguments open;
 	const char *base;
 	bool keep, quiet;
+	uint64_t rate; /* -r; 0: no limit */
 	unsigned workers;
 	enum progress_mode progress;
 };
@@ -18,6 +19,7 @@ static const struct option_row rows[] = {
 	SOURCE_ROWS(struct arguments, open),
 	CACHE_ROW('t', "cache", struct arguments, open.cache,
 		  "how the host caches what is written"),
+	RATE_ROW(struct arguments, rate),
 	WORKERS_ROW(struct arguments, workers),
 	PROGRESS_ROW(struct arguments, progress),
 	QUIET_ROW(struct arguments, quiet),
@@ -39,6 +41,7 @@ static int commit(const struct arguments *arguments, struct gild_image *image,
 
 	if (!progress)
 		return 1;
+	gild_job_limit(progress_job(progress), arguments->rate);
 	status = gild_commit(image, &options, progress_job(progress), err) < 0;
 	if (status && arguments->base)
 		qemu_prefix(err, "commit '%s' '%s': ", arguments->base,

@@ -25,11 +25,12 @@ struct arguments {
 	struct option_list options;
 	enum gild_cache cache; /* -t */
 	uint64_t sparse_size;
+	uint64_t rate; /* -r; 0: no limit */
 	unsigned workers;
 	enum progress_mode progress;
 	bool compress, no_create, target_is_zero, salvage, no_reflink, sync;
 	bool bitmaps, skip_broken_bitmaps;
-	bool quiet, out_of_order;
+	bool quiet, out_of_order, copy_range;
 };
 
 static const struct option_row rows[] = {
@@ -59,6 +60,9 @@ static const struct option_row rows[] = {
 	WORKERS_ROW(struct arguments, workers),
 	FLAG_ROW('W', "out-of-order", struct arguments, out_of_order,
 		 "accepted for qemu-img's sake, without effect"),
+	FLAG_ROW('C', "copy-range-offloading", struct arguments, copy_range,
+		 "the same: extents are shared where that is possible"),
+	RATE_ROW(struct arguments, rate),
 	FLAG_ROW(0, "no-reflink", struct arguments, no_reflink,
 		 "copy also where files could share their extents"),
 	FLAG_ROW(0, "salvage", struct arguments, salvage,
@@ -89,6 +93,11 @@ static int check_target(const struct arguments *arguments, const char *target,
 {
 	if (arguments->target_is_zero && !arguments->no_create)
 		return tool_misuse(err, "--target-is-zero needs -n");
+	if (arguments->copy_range && arguments->compress)
+		return tool_misuse(err, "-C and -c exclude each other");
+	if (arguments->copy_range &&
+	    arguments->sparse_size != GILD_SPARSE_DEFAULT)
+		return tool_misuse(err, "-C and -S exclude each other");
 	if (arguments->no_create && arguments->options.count)
 		return tool_misuse(err, "-o has no effect with -n");
 	if (!is_dash(target) && !stream_is_pipe(target))
@@ -325,6 +334,7 @@ static int copy(const struct gild_convert_options *options,
 
 	if (!progress)
 		return 1;
+	gild_job_limit(progress_job(progress), arguments->rate);
 	status = gild_convert(options, progress_job(progress), err) < 0;
 	if (status && options->target)
 		qemu_prefix(err, "convert '%s' '%s': ", options->target,

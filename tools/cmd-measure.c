@@ -22,6 +22,7 @@ static const struct option_row rows[] = {
 	LIST_ROW(struct arguments, options),
 	{ 0, "size", "SIZE", OPTION_SIZE, offsetof(struct arguments, size),
 	  "measure an empty disk of SIZE instead of a FILE" },
+	SNAPSHOT_ROW('l', struct arguments, open),
 	SOURCE_ROWS(struct arguments, open),
 	SHARE_ROW(struct arguments, open),
 	OUTPUT_ROW(struct arguments, json),
@@ -81,6 +82,8 @@ static int work(const struct arguments *arguments,
 	if (has_size == (operands->count == 1))
 		return tool_misuse(err, "either --size or the name of an image "
 					"is needed");
+	if (has_size && arguments->open.snapshot)
+		return tool_misuse(err, "--size and -l exclude each other");
 	if (has_size)
 		return measure(arguments, NULL, err);
 	image = open_image(&arguments->open, operands->items[0],

@@ -5,6 +5,7 @@
 struct arguments {
 	struct open_arguments open;
 	const char *backing, *format;
+	enum gild_cache source_cache; /* -T */
 	bool unchecked, compress, quiet;
 	enum progress_mode progress;
 };
@@ -21,6 +22,8 @@ static const struct option_row rows[] = {
 	SOURCE_ROWS(struct arguments, open),
 	CACHE_ROW('t', "cache", struct arguments, open.cache,
 		  "how the host caches what is written"),
+	CACHE_ROW('T', "source-cache", struct arguments, source_cache,
+		  "how the host caches the new backing file"),
 	PROGRESS_ROW(struct arguments, progress),
 	QUIET_ROW(struct arguments, quiet),
 	LAST_ROW,
@@ -35,6 +38,7 @@ static int rebase(const struct arguments *arguments, struct gild_image *image,
 		.backing_format = none ? NULL : arguments->format,
 		.unchecked = arguments->unchecked,
 		.compress = arguments->compress,
+		.cache = arguments->source_cache,
 		.policy = open_policy(&arguments->open),
 	};
 	struct progress *progress = progress_start(

@@ -304,6 +304,8 @@ alike measure -O qcow2 --size 1G
 alike measure -O qcow2 --size 1G --output=json
 alike measure -O qcow2 -o cluster_size=4k --size 1G
 alike measure -O foo --size 1G
+alike measure -O qcow2 -l three snap.qcow2
+alike measure -O qcow2 -l nosuch snap.qcow2
 alike measure
 
 # ------------------------------------------------------------------ check --
@@ -357,6 +359,10 @@ alike convert -O qcow2 -B a.raw -F raw a.raw b.qcow2
 alike convert -n a.raw b.raw
 alike convert -W -m 4 -t none -T none a.raw b.raw
 alike convert a.raw a.raw b.raw
+alike convert -C -r 100M a.raw b.raw
+alike convert -C -c -O qcow2 a.raw x
+alike convert -C -S 4k a.raw x
+alike_since 10.1 convert -r foo a.raw x
 alike convert -l snapshot.name=three snap.qcow2 b.raw
 alike convert -l three snap.qcow2 b.raw
 alike convert -O foo a.raw x

@@ -171,6 +171,9 @@ refused 'y.raw' -n x.raw y.raw
 refused '-o has no effect with -n' -n -O qcow2 -o cluster_size=4k x.raw there.qcow2
 refused '--target-is-zero needs -n' --target-is-zero x.raw y.raw
 refused '--target-is-zero and -B' -n --target-is-zero -O qcow2 -B base.raw -F raw x.raw there.qcow2
+refused '-C and -c' -C -c -O qcow2 x.raw y.qcow2
+refused '-C and -S' -C -S 4k x.raw y.raw
+refused "'many' is not a size" -r many x.raw y.raw
 refused '-F makes no sense without -B' -F raw x.raw y.raw
 refused 'its format is not given' -O qcow2 -B base.raw x.raw y.qcow2
 refused '-S takes multiples of 512' -S 100 x.raw y.raw

@@ -62,6 +62,22 @@ for source in x.raw base.qcow2 top.qcow2; do
 	done
 done
 
+# A snapshot's disk, which is larger than what the image holds now.
+qcow2 snap.qcow2 4M
+put qcow2 snap.qcow2 'write -P 1 0 3M'
+qemu-img snapshot -c one snap.qcow2
+put qcow2 snap.qcow2 'discard 0 3M'
+[ "$(required -O qcow2 -l one snap.qcow2)" -gt "$(required -O qcow2 snap.qcow2)" ]
+for name in one 1 snapshot.name=one; do
+	[ "$(required -O qcow2 -l $name snap.qcow2)" = "$(qemu-img measure \
+		-O qcow2 -l $name snap.qcow2 | sed -n 's/^required size: //p')" ] ||
+		fail "snapshot $name"
+done
+run gild measure -l nosuch snap.qcow2
+expect_error 'nosuch'
+run gild measure -l one --size 1M
+expect_error 'exclude each other'
+
 run gild measure
 expect_error 'either --size or the name'
 run gild measure --size 1M x.raw
