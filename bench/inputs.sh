@@ -85,3 +85,70 @@ want_scattered_tables() {
 	[ -e "$work/scattered.qcow2" ] ||
 		"$tools/make-tables" "$work/scattered.qcow2" 64
 }
+
+# A disk of 100 GiB of which 20 are allocated: the tables are real, the clusters
+# holes. Another one with a snapshot, and one that has lost track of a part.
+want_large() {
+	[ -e "$work/large.qcow2" ] && return
+	"$qemu" create -q -f qcow2 -o preallocation=metadata \
+		"$work/large.qcow2" 20G
+	"$qemu" resize -q -f qcow2 "$work/large.qcow2" 100G
+	cp --sparse=always "$work/large.qcow2" "$work/taken.qcow2"
+	"$qemu" snapshot -c s "$work/taken.qcow2"
+	cp --sparse=always "$work/large.qcow2" "$work/leaking.qcow2"
+	# qemu-img's L1 table is in cluster 3: ten tables are led to no more.
+	dd if=/dev/zero of="$work/leaking.qcow2" bs=8 seek=$((0x30000 / 8 + 5)) \
+		count=10 conv=notrunc status=none
+}
+
+# Four overlays of the disk, one on the other, each with a 32nd of it.
+want_overlays() {
+	local i below=$work/plain.qcow2 size part
+	image plain.qcow2
+	[ -e "$work/over4.qcow2" ] && return
+	size=$(stat -L -c %s "$raw")
+	part=$((size / 32 & ~65535))
+	for i in 1 2 3 4; do
+		"$qemu" create -q -f qcow2 -b "$below" -F qcow2 \
+			"$work/over$i.qcow2"
+		qemu-io -t unsafe -f qcow2 -c "write -P $i $((i * 2 * part)) $part" \
+			"$work/over$i.qcow2" >/dev/null
+		below=$work/over$i.qcow2
+	done
+}
+
+# An overlay that says 128 MiB, of which its base, beside it, has one half.
+want_commit() {
+	[ -e "$work/commit/top.qcow2" ] && return
+	mkdir "$work/commit"
+	"$qemu" create -q -f qcow2 "$work/commit/base.qcow2" 1G
+	qemu-io -t unsafe -f qcow2 -c 'write -P 1 0 128M' \
+		"$work/commit/base.qcow2" >/dev/null
+	"$qemu" create -q -f qcow2 -b base.qcow2 -F qcow2 \
+		"$work/commit/top.qcow2"
+	qemu-io -t unsafe -f qcow2 -c 'write -P 2 0 64M' \
+		-c 'write -P 3 512M 64M' "$work/commit/top.qcow2" >/dev/null
+}
+
+# A chain of images, the lowest the disk, each with a little of its own: its top
+# is chain/top.qcow2. The same disk in one image: flat.qcow2.
+want_chain() {
+	local i size below=../plain.qcow2 name
+	image plain.qcow2
+	[ -e "$work/flat.qcow2" ] && return
+	mkdir "$work/chain"
+	size=$(stat -L -c %s "$raw")
+	for ((i = 2; i <= chain; i++)); do
+		name=$i.qcow2
+		[ "$i" != "$chain" ] || name=top.qcow2
+		"$qemu" create -q -f qcow2 -b "$below" -F qcow2 \
+			"$work/chain/$name"
+		qemu-io -t unsafe -f qcow2 -c "write -P $((i % 255)) \
+			$((i * 7919 * 65536 % (size - (1 << 20)) & ~65535)) 256k" \
+			"$work/chain/$name" >/dev/null
+		below=$name
+	done
+	"$qemu" convert -f qcow2 -O qcow2 "$work/chain/top.qcow2" \
+		"$work/flat.qcow2"
+	warm "$work"/chain/*.qcow2 "$work/flat.qcow2" "$work/plain.qcow2"
+}

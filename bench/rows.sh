@@ -8,7 +8,9 @@
 
 all_rows=(pack_zlib pack_zstd unpack_zlib unpack_zstd copy_ext4 back_ext4
 	copy_xfs back_xfs compare_zlib compare_plain clone check map
-	check_scattered map_scattered info version memory)
+	check_scattered map_scattered snapshot_create snapshot_apply
+	snapshot_delete resize check_repair amend_compat amend_refcounts rebase
+	commit chain_open chain_read chain_beside_one info version memory)
 
 # What gild made must hold the disk.
 verify_disk() {
@@ -175,6 +177,133 @@ row_map_scattered() {
 	both map --output=json "$work/scattered.qcow2"
 	limit 'reading them' limit-io read "$work/scattered.qcow2"
 	measure
+}
+
+# --- Changing an image ------------------------------------------------------
+
+# in_place NAME TITLE IMAGE VERB ARGS...: a copy of the image is changed. What
+# takes milliseconds is done more often.
+in_place() {
+	row "$1" "$2" 1
+	turns=$((runs * 3))
+	before cp --sparse=always "$work/$3" "$place/out/a.qcow2"
+	both "${@:4}" "$place/out/a.qcow2"
+	verify=("$qemu" check -q "$place/out/a.qcow2")
+	measure
+}
+
+row_snapshot_create() {
+	want_large
+	in_place snapshot_create 'snapshot -c, 20 of 100 GiB' large.qcow2 \
+		snapshot -c s
+}
+
+row_snapshot_apply() {
+	want_large
+	in_place snapshot_apply 'snapshot -a, 20 of 100 GiB' taken.qcow2 \
+		snapshot -a s
+}
+
+row_snapshot_delete() {
+	want_large
+	in_place snapshot_delete 'snapshot -d, 20 of 100 GiB' taken.qcow2 \
+		snapshot -d s
+}
+
+row_check_repair() {
+	want_large
+	in_place check_repair 'check -r all, 5 GiB leaked' leaking.qcow2 \
+		check -r all
+}
+
+# amend NAME TITLE OPTION
+amend() {
+	if ! "$gild" amend --help >/dev/null 2>&1; then
+		tell "skipped: this gild has no amend"
+		return 0
+	fi
+	want_large
+	in_place "$1" "$2" large.qcow2 amend -f qcow2 -o "$3"
+}
+
+row_amend_compat() {
+	amend amend_compat 'amend compat=0.10, 20 of 100 GiB' compat=0.10
+}
+
+row_amend_refcounts() {
+	amend amend_refcounts 'amend refcount_bits=64, 20 of 100 GiB' \
+		refcount_bits=64
+}
+
+# The size is the last operand.
+row_resize() {
+	local copy=$work/out/a.qcow2
+	want_large
+	row resize 'resize, 100 to 400 GiB' 1
+	turns=$((runs * 3))
+	before cp --sparse=always "$work/large.qcow2" "$copy"
+	both resize -q -f qcow2 "$copy" 400G
+	verify=("$qemu" check -q "$copy")
+	measure
+}
+
+# What three layers say goes into the top.
+row_rebase() {
+	local copy=$work/out/a.qcow2
+	want_overlays
+	row rebase 'rebase, past three layers' 1
+	before cp --sparse=always "$work/over4.qcow2" "$copy"
+	both rebase -q -f qcow2 -b "$work/plain.qcow2" -F qcow2 "$copy"
+	verify=("$qemu" compare -q "$copy" "$work/over4.qcow2")
+	measure
+}
+
+row_commit() {
+	local out=$work/out
+	want_commit
+	row commit 'commit 128 MiB' 1
+	before cp --sparse=always "$work/commit/base.qcow2" \
+		"$work/commit/top.qcow2" "$out"
+	both commit -q -f qcow2 "$out/top.qcow2"
+	verify=("$qemu" compare -q "$out/base.qcow2" "$work/commit/top.qcow2")
+	measure
+}
+
+# --- A long chain -----------------------------------------------------------
+
+row_chain_open() {
+	want_chain
+	row chain_open "opening a chain of $chain" 1
+	both bench -f qcow2 -c 1 -d 1 "$work/chain/top.qcow2"
+	measure
+}
+
+# All of the disk, once.
+row_chain_read() {
+	want_chain
+	row chain_read "reading the top of $chain once" 1
+	both bench -f qcow2 -d 1 -s 64k -c "$(requests 65536)" \
+		"$work/chain/top.qcow2"
+	limit_command 'gild, one image' "$gild" bench -f qcow2 -d 1 -s 64k \
+		-c "$(requests 65536)" "$work/flat.qcow2"
+	measure
+}
+
+# gild alone: the disk in one image takes the place of the peer. Twenty times
+# all of the disk, so that the first time does not count for much.
+row_chain_beside_one() {
+	local args
+	want_chain
+	row chain_beside_one "one image, and a chain of $chain" 0.77
+	args=(-f qcow2 -d 1 -s 4k -c $(($(requests 4096) * 20)))
+	who qemu "$gild" bench "${args[@]}" "$work/flat.qcow2"
+	who gild "$gild" bench "${args[@]}" "$work/chain/top.qcow2"
+	measure
+}
+
+# requests SIZE: as many as fit into the disk.
+requests() {
+	echo $(($(stat -L -c %s "$raw") / $1))
 }
 
 # --- Start-up ---------------------------------------------------------------

@@ -118,7 +118,13 @@ row() {
 	turns=$runs
 	place=$work
 	verify=()
+	setup=
 	keep=
+}
+
+# before COMMAND...: not timed, once the place for the output is empty.
+before() {
+	setup=$(printf '%q ' "$@")
 }
 
 # who NAME COMMAND...: takes part in the row.
@@ -164,6 +170,7 @@ prepare() {
 	fi
 	rm -rf "$place/out"
 	mkdir "$place/out"
+	[ -z "$setup" ] || eval "$setup" >/dev/null
 	sync -f "$place"
 	[ "$place" = "$work" ] || sync -f "$work"
 }

@@ -11,12 +11,13 @@ requires "qemu-img --version"
 requires "gcc --version"
 requires "python3 --version"
 
-rows=(pack_zlib unpack_zstd copy_ext4 compare_zlib clone version)
+rows=(pack_zlib unpack_zstd copy_ext4 compare_zlib clone snapshot_apply resize
+	check_repair rebase commit chain_open chain_read chain_beside_one version)
 
 head -c 3M /dev/urandom >disk.raw
 truncate -s 8M disk.raw
 mkdir folder
-export RUNS=1 CLONES=3 BENCH_INPUT=$PWD/disk.raw BENCH_DIR=$PWD/folder
+export RUNS=1 CLONES=3 CHAIN=4 BENCH_INPUT=$PWD/disk.raw BENCH_DIR=$PWD/folder
 run "$top/bench/run" --force "${rows[@]}"
 expect 0
 for text in 'raw to -c qcow2, zlib' 'zstd qcow2 to raw' \
