@@ -54,13 +54,17 @@ struct storage *image_open_file(struct image *image, const char *name,
 		.cache = image->cache,
 	};
 	AUTO_FREE char *path = resolve_named(image, name, err);
+	struct storage *storage;
 
 	if (!path)
 		return NULL;
 	if (image->companion && image->companion->made)
 		return create_storage(&image->companion->file,
 				      image_storage_flags(&options), err);
-	return open_file(path, &options, err);
+	storage = open_file(path, &options, err);
+	if (!storage)
+		error_prefix(err, "its data file: ");
+	return storage;
 }
 
 /* *format stays NULL where it may be guessed. */

@@ -196,6 +196,10 @@ fixture "$PEER" create -f qcow2 bits.qcow2 1M
 fixture "$PEER" bitmap --add bits.qcow2 b0
 fixture "$PEER" bitmap --add --disable -g 128k bits.qcow2 b1
 fixture "$PEER" create -f qcow2 -b gone.qcow2 -F qcow2 -u orphan.qcow2 1M
+cp files/ext.qcow2 files/dataless.qcow2
+printf X | dd of=files/dataless.qcow2 bs=1 conv=notrunc status=none \
+	seek="$(grep -obaF ext.data files/dataless.qcow2 | head -n 1 | cut -d: -f1)"
+fixture "$PEER" create -f qcow2 -b a.raw -F qcow2 -u wrongfmt.qcow2 1M
 fixture "$PEER" create -f qcow2 -b nbd://localhost/x -F raw -u proto.qcow2 1M
 fixture "$PEER" create -f qcow2 -b orphan.qcow2 -F qcow2 -u orphan2.qcow2 1M
 # By gild: where processors are shared, qemu-img's timing may take for ever.
@@ -287,7 +291,7 @@ alike_since 10.1 info -f
 
 # -------------------------------------------------------------------- map --
 for image in a.qcow2 a.raw over.qcow2 comp.qcow2 norec.qcow2 orphan.qcow2 \
-	orphan2.qcow2 empty; do
+	orphan2.qcow2 dataless.qcow2 wrongfmt.qcow2 empty; do
 	[ $image = orphan2.qcow2 ] || alike map $image
 	alike map --output=json $image
 done
