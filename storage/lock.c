@@ -221,11 +221,9 @@ static off_t find_conflict(int fd, unsigned uses, unsigned denies)
 	return 0;
 }
 
-static int say_busy(int fd, const char *path, off_t byte, bool writer,
+static int say_busy(int fd, const char *path, off_t byte,
 		    struct gild_error *err)
 {
-	const char *way_out = writer ? "stop it first" :
-				       "stop it first, or read beside it (-U)";
 	struct holder holder;
 
 	if (byte >= DENIES_BYTE)
@@ -239,11 +237,12 @@ static int say_busy(int fd, const char *path, off_t byte, bool writer,
 	if (!err)
 		return -1;
 	if (!find_holder(fd, byte, &holder))
-		return error_hint(err, "another process holds it; %s", way_out);
+		return error_hint(err,
+				  "another process holds it; stop it first");
 	if (strtol(holder.pid, NULL, 10) == getpid())
 		return error_hint(err, "it is open already in this process");
-	return error_hint(err, "process %s (%s) holds it; %s", holder.pid,
-			  holder.command, way_out);
+	return error_hint(err, "process %s (%s) holds it; stop it first",
+			  holder.pid, holder.command);
 }
 
 static int lock_failed(const char *path, int eno, struct gild_error *err)
@@ -274,7 +273,7 @@ int lock_take(int fd, const char *path, unsigned uses, unsigned denies,
 		return lock_failed(path, eno, err);
 	}
 	release(fd, uses, denies);
-	return say_busy(fd, path, conflict, uses & LOCK_PERM_WRITE, err);
+	return say_busy(fd, path, conflict, err);
 }
 
 int lock_look(int fd, bool *in_use, bool *being_written, struct gild_error *err)

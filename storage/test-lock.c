@@ -210,7 +210,7 @@ Test(lock, qemu_writes)
 	assert_look("disk", true, true);
 	assert_busy("disk", READER,
 		    "disk: is being written: cannot get shared \"write\" lock",
-		    "(qemu-io) holds it; stop it first, or read beside it");
+		    "(qemu-io) holds it; stop it first");
 	assert_busy("disk", WRITER,
 		    "disk: is in use: cannot get \"write\" lock",
 		    "(qemu-io) holds it; stop it first");

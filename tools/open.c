@@ -79,6 +79,18 @@ static void warn_guessed(const struct gild_image *image, unsigned flags)
 		gild_path(image));
 }
 
+/* Who only reads need not wait for the other process. */
+static void offer_sharing(const struct gild_open_options *options,
+			  struct gild_error *err)
+{
+	size_t used = strlen(err->hint);
+
+	if (err->kind == GILD_ERR_BUSY && used &&
+	    !(options->flags & (GILD_OPEN_WRITE | GILD_OPEN_SHARE)))
+		snprintf(err->hint + used, sizeof(err->hint) - used,
+			 ", or read beside it (-U)");
+}
+
 struct gild_image *open_image(const struct open_arguments *arguments,
 			      const char *path, unsigned flags,
 			      struct gild_error *err)
@@ -90,7 +102,6 @@ struct gild_image *open_image(const struct open_arguments *arguments,
 		.policy = open_policy(arguments),
 		.snapshot = snapshot_name(arguments->snapshot),
 	};
-
 	struct gild_image *image;
 	const char *encryption;
 
@@ -100,6 +111,7 @@ struct gild_image *open_image(const struct open_arguments *arguments,
 		options.flags |= GILD_OPEN_TRUST_GUESS | GILD_OPEN_HEED_LOCKS;
 	image = gild_open(path, &options, err);
 	if (!image) {
+		offer_sharing(&options, err);
 		qemu_prefix(err, "Could not open '%s': ", path);
 		return NULL;
 	}

@@ -110,8 +110,16 @@ cp good.qcow2 before.qcow2
 list >before
 run gild convert good.qcow2 y.raw
 expect_error 'good.qcow2'
-run gild convert -O qcow2 x.raw good.qcow2
-expect_error 'good.qcow2'
+expect_err 'or read beside it (-U)'
+# What has no -U does not offer it.
+for words in 'convert -O qcow2 x.raw good.qcow2' \
+	'clone good.qcow2 new.qcow2' 'resize good.qcow2 9G'; do
+	# shellcheck disable=SC2086 # words
+	run gild $words
+	expect_error 'good.qcow2'
+	expect_err 'stop it first'
+	! grep -qF -e '-U' "$err" || fail "$words: -U"
+done
 run gild convert -n -O qcow2 x.raw good.qcow2
 expect_error 'good.qcow2'
 run gild check -r all good.qcow2

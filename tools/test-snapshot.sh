@@ -71,6 +71,7 @@ sound x.qcow2
 run gild convert -l nothing -O raw x.qcow2 nothing.raw
 expect 1
 expect_err 'there is no snapshot "nothing"'
+expect_err 'snapshot -l lists'
 [ ! -e nothing.raw ] || fail "a target without a source"
 run gild map --snapshot other x.qcow2
 expect 0

@@ -181,9 +181,11 @@ static int find(const struct qcow2_snapshots *snapshots, const char *name,
 {
 	long found = qcow2_snapshots_find(snapshots, name);
 
-	if (found < 0)
-		return fail(err, GILD_ERR_INVALID, 0,
-			    "there is no snapshot \"%s\"", name);
+	if (found < 0) {
+		fail(err, GILD_ERR_INVALID, 0, "there is no snapshot \"%s\"",
+		     name);
+		return error_hint(err, "snapshot -l lists those that are there");
+	}
 	*index = (uint32_t)found;
 	return 0;
 }
