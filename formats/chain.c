@@ -142,9 +142,11 @@ int chain_map_deep(struct image *image, uint64_t offset, uint64_t length,
 	return 0;
 }
 
-static unsigned depth_of(const struct image *top, const struct image *layer)
+/* Behind the end of a backing file it is the layer above that has nothing. */
+static unsigned depth_of(const struct image *top, const struct image *layer,
+			 uint64_t offset)
 {
-	return layer->depth - top->depth;
+	return layer->depth - top->depth - (offset >= layer->size);
 }
 
 static void describe(const struct image *top, const struct image *layer,
@@ -157,7 +159,7 @@ static void describe(const struct image *top, const struct image *layer,
 	*to = (struct gild_extent){
 		.start = offset,
 		.length = from->length,
-		.depth = depth_of(top, layer),
+		.depth = depth_of(top, layer, offset),
 		.present = from->kind != EXTENT_BACKING && !from->absent,
 		.zero = is_zero,
 		.data = is_data || from->unwritten ||
@@ -167,10 +169,11 @@ static void describe(const struct image *top, const struct image *layer,
 		.has_offset = !layer->encryption &&
 			      (is_data || (is_zero && from->allocated &&
 					   !from->absent)),
-		.offset = from->host_offset,
 	};
-	if (to->has_offset)
+	if (to->has_offset) {
+		to->offset = from->storage->origin + from->host_offset;
 		to->filename = from->storage->path;
+	}
 }
 
 int gild_map(struct gild_image *handle, uint64_t offset, uint64_t length,

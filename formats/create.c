@@ -42,7 +42,8 @@ find_backing(const char *path, const struct gild_create_options *options,
 		.flags = GILD_OPEN_INSPECT,
 		.policy = options->policy,
 	};
-	struct gild_image *backing = gild_open(path, &open_options, err);
+	struct gild_image *backing = image_open_named(
+		path, options->backing, &open_options, err);
 	struct gild_error chain_err = { 0 };
 
 	if (!backing || !image_open_chain(image_of(backing), &chain_err) ||
@@ -67,15 +68,11 @@ static int fail_backing(const char *path, struct gild_error *err)
 static int ask_backing(const char *path, struct gild_create_options *options,
 		       struct gild_error *err)
 {
-	AUTO_FREE char *resolved = NULL;
 	struct gild_image *backing;
 
 	if (!options->backing || options->flags & GILD_CREATE_UNCHECKED)
 		return 0;
-	resolved = door_resolve(path, options->backing, err);
-	if (!resolved)
-		return -1;
-	backing = find_backing(resolved, options, err);
+	backing = find_backing(path, options, err);
 	if (!backing)
 		return fail_backing(path, err);
 	if (options->size == GILD_SIZE_FROM_BACKING)

@@ -136,7 +136,7 @@ static char *fail_protocol(const char *path, const char *stored,
 	     stored);
 	error_hint(
 		err,
-		"only plain paths are followed; a local name with a colon is stored as ./NAME or absolute");
+		"only plain paths are followed; a local name with a colon is stored as ./NAME or absolute; --allow-stored-names (or GILD_ALLOW_STORED_NAMES=1) follows json: and file: names of images that are trusted");
 	return NULL;
 }
 
@@ -210,7 +210,7 @@ static int check_below(const char *path, const char *below,
 int door_allows(const struct gild_policy *policy, const char *path,
 		struct gild_error *err)
 {
-	if (!policy || policy->follow != GILD_FOLLOW_PATHS)
+	if (!policy || policy->follow == GILD_FOLLOW_NONE)
 		return fail_closed(path, err);
 	return policy->below ? check_below(path, policy->below, err) : 0;
 }

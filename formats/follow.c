@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What an image names: resolved, allowed by the caller's policy (doors.c), and
- * opened: an external data file, and the files below in the chain.
+ * opened: an external data file, and the files below in the chain. Where the
+ * image was opened by a spec, that may name them itself.
  */
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "formats/create.h"
 #include "formats/open.h"
+#include "formats/spec.h"
 #include "util/cleanup.h"
 
 #define DEFAULT_MAX_DEPTH 256
@@ -28,6 +33,17 @@ static int refuse_to_lead(const struct image *image, const char *name,
 	     image->path, name);
 	return error_hint(err, "this was opened as untrusted; allow it "
 			       "if you know where the image comes from");
+}
+
+/* The node by which an image was opened; false: by its path. */
+static bool node_of(const struct image *image, struct spec_node *node)
+{
+	if (!image->spec)
+		return false;
+	*node = spec_root(image->spec);
+	snprintf(node->prefix, sizeof(node->prefix), "%s",
+		 image->spec_prefix);
+	return true;
 }
 
 /* The path of a file that an image names, if its policy lets it be opened. */
@@ -52,10 +68,15 @@ struct storage *image_open_file(struct image *image, const char *name,
 	struct gild_open_options options = {
 		.flags = image->flags,
 		.cache = image->cache,
+		.policy = image->policy,
 	};
-	AUTO_FREE char *path = resolve_named(image, name, err);
 	struct storage *storage;
+	struct spec_node node, child;
+	AUTO_FREE char *path = NULL;
 
+	if (node_of(image, &node) && spec_child(&node, "data-file", &child))
+		return spec_open_storage(&child, &options, err);
+	path = resolve_named(image, name, err);
 	if (!path)
 		return NULL;
 	if (image->companion && image->companion->made)
@@ -73,7 +94,7 @@ static int backing_format(const struct image *image, const char **format,
 {
 	*format = image->backing_format ? image->backing_format :
 					  image->policy.backing_format;
-	if (*format || image->flags & GILD_OPEN_TRUST_GUESS)
+	if (*format || image->policy.guess_backing)
 		return 0;
 	fail(err, GILD_ERR_DENIED, 0,
 	     "%s: does not record the format of its backing file %s",
@@ -84,19 +105,13 @@ static int backing_format(const struct image *image, const char **format,
 			  image->backing_name, image->path);
 }
 
-/* Has a file been met above in this chain? Asked before it is opened, since who
- * writes the image would meet his own lock. */
-static int check_loop(const struct image *top, const struct image *image,
-		      const char *path, struct gild_error *err)
+/* Has this file been met above in the chain? */
+static int check_met(const struct image *top, const struct image *image,
+		     const struct file_id *id, const char *path,
+		     struct gild_error *err)
 {
-	struct file_id id;
-	struct stat st;
-
-	if (stat(path, &st))
-		return 0;
-	id = open_identity(&st);
 	for (const struct image *i = top; i; i = i->backing) {
-		if (!open_is_same(&i->id, &id))
+		if (!open_is_same(&i->id, id))
 			continue;
 		fail(err, GILD_ERR_CORRUPT, 0,
 		     "%s: its backing file %s leads back to %s", image->path,
@@ -108,7 +123,21 @@ static int check_loop(const struct image *top, const struct image *image,
 	return 0;
 }
 
-/* Who was asked for one file has to learn why another one is opened. */
+/* Asked before it is opened, since who writes the image would meet his own
+ * lock. */
+static int check_loop(const struct image *top, const struct image *image,
+		      const char *path, struct gild_error *err)
+{
+	struct file_id id;
+	struct stat st;
+
+	if (stat(path, &st))
+		return 0;
+	id = open_identity(&st);
+	return check_met(top, image, &id, path, err);
+}
+
+/* Who asked for one file has to learn why another one is opened. */
 static void explain_backing(const struct image *image, struct gild_error *err)
 {
 	error_prefix(err, "%s: its backing file: ", image->path);
@@ -118,28 +147,155 @@ static void explain_backing(const struct image *image, struct gild_error *err)
 			   image->path);
 }
 
+/* --- what a name stands for ----------------------------------------------- */
+
+/* A name that QEMU takes for more than a path. */
+static bool is_json(const char *name, const struct gild_policy *policy)
+{
+	return policy->follow == GILD_FOLLOW_NAMES &&
+	       !strncmp(name, "json:", 5);
+}
+
+/* The path, where that is what it stands for. */
+static char *path_of(const char *path, const char *name,
+		     const struct gild_policy *policy, struct gild_error *err)
+{
+	char *plain;
+
+	if (policy->follow != GILD_FOLLOW_NAMES || strncmp(name, "file:", 5))
+		return door_resolve(path, name, err);
+	plain = strdup(name + 5);
+	if (!plain)
+		fail_nomem(err);
+	return plain;
+}
+
+struct gild_image *image_open_named(const char *path, const char *name,
+				    const struct gild_open_options *given,
+				    struct gild_error *err)
+{
+	struct gild_open_options options = *given;
+	AUTO_FREE char *resolved = NULL;
+	struct image *image;
+
+	if (options.policy.guess_backing)
+		options.flags |= GILD_OPEN_TRUST_GUESS;
+	if (is_json(name, &options.policy)) {
+		image = open_spec(name, true, &options, err);
+	} else {
+		resolved = path_of(path, name, &options.policy, err);
+		if (!resolved)
+			return NULL;
+		image = open_path(resolved, &options, err);
+	}
+	return (struct gild_image *)open_chain(image, err);
+}
+
+/* --- the chain ------------------------------------------------------------ */
+
+static struct image *open_below_by_path(const struct image *top,
+					struct image *image,
+					struct gild_open_options *options,
+					struct gild_error *err)
+{
+	AUTO_FREE char *path = path_of(image->path, image->backing_name,
+				       &image->policy, err);
+	struct image *backing;
+
+	if (!path || door_allows(&image->policy, path, err) < 0 ||
+	    check_loop(top, image, path, err) < 0)
+		return NULL;
+	backing = open_path(path, options, err);
+	if (!backing)
+		explain_backing(image, err);
+	return backing;
+}
+
+/* A layer that was opened by a spec: its file is known only now. */
+static struct image *judge_below(const struct image *top,
+				 const struct image *image,
+				 struct image *backing, struct gild_error *err)
+{
+	if (!backing) {
+		explain_backing(image, err);
+		return NULL;
+	}
+	if (check_met(top, image, &backing->id, backing->path, err) == 0)
+		return backing;
+	image_free(backing);
+	return NULL;
+}
+
+/* As stored in the image; the driver that a spec names counts. */
+static struct image *open_stored(const struct image *top, struct image *image,
+				 const char *driver,
+				 struct gild_open_options *options,
+				 struct gild_error *err)
+{
+	if (image->policy.follow == GILD_FOLLOW_NONE) {
+		refuse_to_lead(image, image->backing_name, err);
+		return NULL;
+	}
+	options->format = driver;
+	if (!driver && backing_format(image, &options->format, err) < 0)
+		return NULL;
+	if (is_json(image->backing_name, &image->policy))
+		return judge_below(top, image,
+				   open_spec(image->backing_name, true, options,
+					     err),
+				   err);
+	return open_below_by_path(top, image, options, err);
+}
+
 static struct image *open_backing(const struct image *top, struct image *image,
 				  struct gild_error *err)
 {
 	struct gild_open_options options = {
 		.format = NULL,
 		.flags = image->flags &
-			 ~(unsigned)(GILD_OPEN_WRITE | GILD_OPEN_REPAIR),
+			 ~(unsigned)(GILD_OPEN_WRITE | GILD_OPEN_REPAIR |
+				     GILD_OPEN_SPEC),
 		.cache = image->cache,
 		.policy = image->policy,
 	};
-	AUTO_FREE char *path = resolve_named(image, image->backing_name, err);
-	struct image *backing;
+	struct spec_node node, child, file;
+	bool has_child = node_of(image, &node) &&
+			 spec_child(&node, "backing", &child);
 
-	if (!path || backing_format(image, &options.format, err) < 0 ||
-	    check_loop(top, image, path, err) < 0)
-		return NULL;
-	backing = open_path(path, &options, err);
-	if (backing)
-		backing->depth = image->depth + 1;
-	else
-		explain_backing(image, err);
-	return backing;
+	if (image->policy.guess_backing)
+		options.flags |= GILD_OPEN_TRUST_GUESS;
+	if (has_child && (spec_child(&child, "file", &file) ||
+			  spec_get(&child, "filename")))
+		return judge_below(top, image,
+				   spec_open_layer(&child, &options, err), err);
+	return open_stored(top, image,
+			   has_child ? spec_get(&child, "driver") : NULL,
+			   &options, err);
+}
+
+/* What a spec says of a backing file, where the image says otherwise. */
+static int override_backing(struct image *image, struct gild_error *err)
+{
+	struct spec_node node, child;
+
+	if (!node_of(image, &node))
+		return 0;
+	if (spec_is_null(&node, "backing")) {
+		/* Zeros would be left out that are needed over that file. */
+		if (image->backing_name && image->flags & GILD_OPEN_WRITE)
+			return fail(err, GILD_ERR_DENIED, 0,
+				    "%s: is not written without its backing "
+				    "file",
+				    image->path);
+		free(image->backing_name);
+		image->backing_name = NULL;
+	} else if (!image->backing_name &&
+		   spec_child(&node, "backing", &child)) {
+		image->backing_name = strdup(image->spec->text);
+		if (!image->backing_name)
+			return fail_nomem(err);
+	}
+	return 0;
 }
 
 int image_open_chain(struct image *top, struct gild_error *err)
@@ -147,7 +303,11 @@ int image_open_chain(struct image *top, struct gild_error *err)
 	unsigned max = top->policy.max_depth ? top->policy.max_depth :
 					       DEFAULT_MAX_DEPTH;
 
-	for (struct image *i = top; i->backing_name; i = i->backing) {
+	for (struct image *i = top; i; i = i->backing) {
+		if (override_backing(i, err) < 0)
+			return -1;
+		if (!i->backing_name)
+			return 0;
 		if (i->depth >= max)
 			return fail(err, GILD_ERR_RANGE, 0,
 				    "%s: the backing chain is longer than %u",
@@ -157,6 +317,17 @@ int image_open_chain(struct image *top, struct gild_error *err)
 			return error_prefix(err, i == top ? "" :
 					    "%s: in its backing chain: ",
 					    top->path);
+		i->backing->depth = i->depth + 1;
 	}
 	return 0;
+}
+
+struct image *image_open_again(const struct image *image,
+			       const struct gild_open_options *options,
+			       struct gild_error *err)
+{
+	struct spec_node node;
+
+	return node_of(image, &node) ? spec_open_layer(&node, options, err) :
+				       open_path(image->path, options, err);
 }

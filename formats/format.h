@@ -36,6 +36,7 @@ struct companion {
 	bool made;
 };
 struct shortcuts;
+struct spec;
 struct luks_area;
 
 enum extent_kind {
@@ -286,6 +287,8 @@ struct image {
 	unsigned flags;           /* GILD_OPEN_* */
 	enum gild_cache cache;
 	struct gild_policy policy; /* below and backing_format owned */
+	struct spec *spec;        /* by which it was opened, or NULL */
+	char *spec_prefix;        /* of its node; NULL without a spec */
 	char *snapshot;           /* to read instead of the active disk, or NULL */
 	unsigned depth;           /* 0: opened by the caller, 1: its backing */
 	struct file_id id;        /* of storage */

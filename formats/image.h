@@ -33,6 +33,17 @@ struct image *image_open_made(struct storage *storage,
 			      const struct gild_open_options *options,
 			      struct gild_error *err);
 
+/* What a name stands for that is stored, or to be stored, as the backing file
+ * of the image at path; with its chain, unless the flags say otherwise. */
+struct gild_image *image_open_named(const char *path, const char *name,
+				    const struct gild_open_options *options,
+				    struct gild_error *err);
+
+/* A second image over the same file, without the chain. */
+struct image *image_open_again(const struct image *image,
+			       const struct gild_open_options *options,
+			       struct gild_error *err);
+
 /* STORAGE_* for an image that is opened with these options. */
 unsigned image_storage_flags(const struct gild_open_options *options);
 

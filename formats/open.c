@@ -9,6 +9,7 @@
 
 #include "formats/open.h"
 #include "formats/shortcuts.h"
+#include "formats/spec.h"
 #include "storage/lock.h"
 #include "util/cleanup.h"
 
@@ -45,18 +46,26 @@ static int take_locks(struct storage *storage, unsigned flags,
 			 LOCK_READER_DENIES, err);
 }
 
-struct storage *open_file(const char *path,
-			  const struct gild_open_options *options,
-			  struct gild_error *err)
+struct storage *open_file_as(const char *path, unsigned storage_flags,
+			     unsigned open_flags, bool locked,
+			     struct gild_error *err)
 {
 	struct storage *storage;
 
-	storage = storage_file_open(path, image_storage_flags(options), err);
-	if (storage && take_locks(storage, options->flags, err) < 0) {
+	storage = storage_file_open(path, storage_flags, err);
+	if (storage && locked && take_locks(storage, open_flags, err) < 0) {
 		storage_close(storage);
 		return NULL;
 	}
 	return storage;
+}
+
+struct storage *open_file(const char *path,
+			  const struct gild_open_options *options,
+			  struct gild_error *err)
+{
+	return open_file_as(path, image_storage_flags(options), options->flags,
+			    true, err);
 }
 
 struct file_id open_identity(const struct stat *st)
@@ -107,10 +116,29 @@ static int copy_policy(struct gild_policy *to, const struct gild_policy *from,
 	return 0;
 }
 
+/* What the image keeps of the options, and of its node. */
+static int copy_options(struct image *image,
+			const struct gild_open_options *options,
+			const struct spec_node *node, struct gild_error *err)
+{
+	image->path = strdup(image->storage->path);
+	if (options->snapshot)
+		image->snapshot = strdup(options->snapshot);
+	if (node) {
+		image->spec = spec_hold(node->spec);
+		image->spec_prefix = strdup(node->prefix);
+	}
+	if (!image->path || (options->snapshot && !image->snapshot) ||
+	    (node && !image->spec_prefix))
+		return fail_nomem(err);
+	return copy_policy(&image->policy, &options->policy, err);
+}
+
 /* Takes the storage, also on failure. */
 static struct image *image_new(const struct format_ops *ops,
 			       struct storage *storage,
 			       const struct gild_open_options *options,
+			       const struct spec_node *node,
 			       struct gild_error *err)
 {
 	struct image *image = calloc(1, ops->struct_size);
@@ -127,12 +155,7 @@ static struct image *image_new(const struct format_ops *ops,
 	image->key_secret = options->key_secret;
 	range_lock_init(&image->ranges);
 	range_lock_init(&image->sectors);
-	image->path = strdup(storage->path);
-	if (options->snapshot)
-		image->snapshot = strdup(options->snapshot);
-	if (!image->path || (options->snapshot && !image->snapshot) ||
-	    copy_policy(&image->policy, &options->policy, err)) {
-		fail_nomem(err);
+	if (copy_options(image, options, node, err) < 0) {
 		image_free(image);
 		return NULL;
 	}
@@ -149,6 +172,8 @@ static void layer_free(struct image *image)
 	range_lock_destroy(&image->sectors);
 	free((void *)(uintptr_t)image->policy.below);
 	free((void *)(uintptr_t)image->policy.backing_format);
+	spec_release(image->spec);
+	free(image->spec_prefix);
 	free(image->snapshot);
 	free(image->backing_name);
 	free(image->backing_format);
@@ -179,13 +204,29 @@ static int check_snapshot(const struct image *image, struct gild_error *err)
 	return 0;
 }
 
+/* The encryption that a node speaks of is the one that is there. */
+static int check_encryption(const struct image *image,
+			    const struct spec_node *node,
+			    struct gild_error *err)
+{
+	const char *said = node ? spec_get(node, "encrypt.format") : NULL;
+	const char *is = image->encryption ? image->encryption : "none";
+
+	if (!said || !strcmp(said, is))
+		return 0;
+	return fail(err, GILD_ERR_INVALID, 0,
+		    "its encryption is %s, not \"%s\"", is, said);
+}
+
 /* One layer over an open storage, which it takes, also on failure. */
 static struct image *open_layer(struct storage *storage,
 				const struct door *door,
 				const struct gild_open_options *options,
+				const struct spec_node *node,
 				struct gild_error *err)
 {
-	struct image *image = image_new(door->format, storage, options, err);
+	struct image *image =
+		image_new(door->format, storage, options, node, err);
 
 	if (!image)
 		return NULL;
@@ -193,7 +234,8 @@ static struct image *open_layer(struct storage *storage,
 	image->companion = door->companion;
 	if (!door->may_lead)
 		image->policy.follow = GILD_FOLLOW_NONE;
-	if (check_snapshot(image, err) < 0 || image->ops->open(image, err)) {
+	if (check_snapshot(image, err) < 0 || image->ops->open(image, err) ||
+	    check_encryption(image, node, err) < 0) {
 		error_prefix(err, "%s: ", image->path);
 		image_free(image);
 		return NULL;
@@ -202,30 +244,55 @@ static struct image *open_layer(struct storage *storage,
 	return image;
 }
 
+struct image *open_probed(struct storage *storage, const char *name,
+			  const struct gild_open_options *options,
+			  const struct spec_node *node, struct gild_error *err)
+{
+	unsigned char head[HEAD_LENGTH];
+	struct door door;
+
+	if (storage_read(storage, head, sizeof(head), 0, err) < 0 ||
+	    door_decide(name, options->format, head, sizeof(head),
+			options->flags, &door, err) < 0 ||
+	    (node && spec_check_format(node, door.format->name, err) < 0)) {
+		storage_close(storage);
+		return NULL;
+	}
+	return open_layer(storage, &door, options, node, err);
+}
+
 struct image *open_path(const char *path,
 			const struct gild_open_options *options,
 			struct gild_error *err)
 {
-	unsigned char head[HEAD_LENGTH];
 	struct storage *storage;
-	struct door door;
 
 	if (!registry_want(options->format, err))
 		return NULL;
 	storage = open_file(path, options, err);
 	if (!storage)
 		return NULL;
-	if (storage_read(storage, head, sizeof(head), 0, err) < 0 ||
-	    door_decide(path, options->format, head, sizeof(head),
-			options->flags, &door, err) < 0) {
-		storage_close(storage);
-		return NULL;
-	}
-	return open_layer(storage, &door, options, err);
+	return open_probed(storage, path, options, NULL, err);
 }
 
-/* As far as the flags ask for it; without an image there is nothing to do. */
-static struct image *with_chain(struct image *image, struct gild_error *err)
+struct image *open_spec(const char *text, bool stored,
+			const struct gild_open_options *options,
+			struct gild_error *err)
+{
+	struct spec *spec = spec_parse(text, err);
+	struct spec_node root;
+	struct image *image;
+
+	if (!spec)
+		return NULL;
+	spec->stored = stored;
+	root = spec_root(spec);
+	image = spec_open_layer(&root, options, err);
+	spec_release(spec);
+	return image;
+}
+
+struct image *open_chain(struct image *image, struct gild_error *err)
 {
 	unsigned alone = GILD_OPEN_NO_BACKING | GILD_OPEN_INSPECT;
 
@@ -243,7 +310,10 @@ struct gild_image *gild_open(const char *path,
 	struct image *image;
 
 	options = options ? options : &defaults;
-	image = with_chain(open_path(path, options, err), err);
+	image = options->flags & GILD_OPEN_SPEC ?
+			open_spec(path, false, options, err) :
+			open_path(path, options, err);
+	image = open_chain(image, err);
 	return (struct gild_image *)image;
 }
 
@@ -263,7 +333,7 @@ struct image *image_open_made(struct storage *storage,
 		storage_close(storage);
 		return NULL;
 	}
-	return with_chain(open_layer(storage, &door, options, err), err);
+	return open_chain(open_layer(storage, &door, options, NULL, err), err);
 }
 
 struct image *image_open_storage(struct storage *storage,

@@ -47,7 +47,7 @@ static struct image *open_again(struct image *layer, struct gild_error *err)
 
 	if (fd >= 0)
 		lock_release(fd);
-	again = image_of(gild_open(layer->path, &options, err));
+	again = image_open_again(layer, &options, err);
 	if (again && !image_same_file(again->storage, layer->storage)) {
 		fail(err, GILD_ERR_BUSY, 0, "%s: was replaced meanwhile",
 		     layer->path);

@@ -71,6 +71,9 @@ struct gild_error {
 enum gild_follow {
 	GILD_FOLLOW_NONE,         /* open nothing that an image names */
 	GILD_FOLLOW_PATHS,        /* plain paths whose format is recorded */
+	/* What QEMU follows, too: file:PATH, and json:{...} as far as gild has
+	 * what it asks for (see GILD_OPEN_SPEC). */
+	GILD_FOLLOW_NAMES,
 };
 
 /* A passphrase. It stays the caller's: the library keeps no copy of it. */
@@ -84,8 +87,10 @@ struct gild_policy {
 	enum gild_follow follow;
 	/* Only files below this folder (links resolved); NULL: anywhere. */
 	const char *below;
-	/* Format of a backing file for which none is recorded; NULL: refuse. */
+	/* Format of a backing file for which none is recorded; NULL: refuse,
+	 * or, with guess_backing, look at its first bytes. */
 	const char *backing_format;
+	bool guess_backing;
 	/* Longest chain; 0 stands for 256. */
 	unsigned max_depth;
 	/* What opens encrypted images, each of which tries them in order. They
@@ -114,8 +119,7 @@ enum {
 	GILD_OPEN_INSPECT = 1 << 3,
 	/* For gild_check with repair: accept an image marked dirty/corrupt. */
 	GILD_OPEN_REPAIR = 1 << 4,
-	/* Take a guessed format at its word, and guess those of backing files
-	 * for which none is recorded (the name qemu-img's rule). */
+	/* Take a guessed format at its word (the name qemu-img's rule). */
 	GILD_OPEN_TRUST_GUESS = 1 << 5,
 	/* An encrypted image for which no secret was given stays locked: its
 	 * structure can be looked at and changed, its data is denied. */
@@ -123,6 +127,17 @@ enum {
 	/* With GILD_OPEN_INSPECT: an image that is being written is refused all
 	 * the same, as qemu-img does. */
 	GILD_OPEN_HEED_LOCKS = 1 << 7,
+	/* The path is none, but says how to open: "json:{...}", or
+	 * "NAME=VALUE,..." as after qemu-img's --image-opts. Known are
+	 *   driver  qcow2, luks, raw, file, host_device, null-co
+	 *   file.*, backing.*, data-file.*  another of these, or backing=null
+	 *   offset, size (raw); filename, locking (file); size (null-co)
+	 *   key-secret, encrypt.key-secret, snapshot.name, snapshot.id
+	 *   cache.direct, cache.no-flush, read-only, force-share
+	 * and what has no effect here but on speed. All else is refused by
+	 * name. Files that it names are opened; the policy is for those that
+	 * these name. */
+	GILD_OPEN_SPEC = 1 << 8,
 };
 
 struct gild_open_options {
@@ -500,6 +515,7 @@ struct gild_convert_options {
 	const char *backing_format;    /* -F */
 	bool compress;                 /* -c */
 	bool no_create;                /* -n: the target is there already */
+	bool target_is_spec;           /* with no_create: GILD_OPEN_SPEC */
 	bool target_is_zero;           /* with no_create: it reads as zeros */
 	bool salvage;                  /* unreadable parts become zeros */
 	bool no_reflink;

@@ -15,15 +15,12 @@ struct image *base_open(const struct gild_convert_options *options,
 		.policy = options->policy,
 	};
 	const char *target = options->target ? options->target : ".";
-	AUTO_FREE char *path = door_resolve(target, options->backing, err);
 	struct gild_image *base;
 
-	if (!path)
-		return NULL;
 	if (source->count)
 		open_options.flags = image_of(source->images[0])->flags &
 				     GILD_OPEN_SHARE;
-	base = gild_open(path, &open_options, err);
+	base = image_open_named(target, options->backing, &open_options, err);
 	if (!base)
 		error_prefix(err, "backing file: ");
 	return image_of(base);

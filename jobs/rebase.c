@@ -153,15 +153,12 @@ static int open_fresh(struct image *image,
 		.cache = options->cache,
 		.policy = options->policy,
 	};
-	AUTO_FREE char *path = NULL;
 
 	*fresh = NULL;
 	if (!options->backing)
 		return 0;
-	path = door_resolve(image->path, options->backing, err);
-	if (!path)
-		return -1;
-	*fresh = image_of(gild_open(path, &open_options, err));
+	*fresh = image_of(image_open_named(image->path, options->backing,
+					   &open_options, err));
 	if (!*fresh)
 		return error_prefix(err, "new backing file: ");
 	for (struct image *i = *fresh; i; i = i->backing)

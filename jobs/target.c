@@ -152,7 +152,8 @@ static int make(struct target *target, const struct source *source,
 	return 0;
 }
 
-static int open_existing(struct target *target, uint64_t size,
+static int open_existing(struct target *target, const struct source *source,
+			 uint64_t size,
 			 const struct gild_convert_options *options,
 			 struct gild_error *err)
 {
@@ -164,10 +165,18 @@ static int open_existing(struct target *target, uint64_t size,
 	};
 	struct gild_image *image;
 
+	if (options->target_is_spec) {
+		open_options.format = NULL;
+		open_options.flags |= GILD_OPEN_SPEC;
+	}
 	image = gild_open(options->target, &open_options, err);
 	target->image = image_of(image);
 	if (!image)
 		return -1;
+	if (source_uses(source, storage_descriptor(target->image->storage)))
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "%s: is the source itself, or in its backing chain",
+			    target->image->path);
 	target->is_zero = options->target_is_zero;
 	target->keeps_rest = true;
 	if (gild_size(image) < size)
@@ -199,7 +208,8 @@ int target_open(struct target *target, const struct source *source,
 	*target = (struct target){ 0 };
 	if (check_sources(source, options, err) < 0)
 		return -1;
-	ret = options->no_create ? open_existing(target, size, options, err) :
+	ret = options->no_create ? open_existing(target, source, size, options,
+					     err) :
 				   make(target, source, size, options, err);
 	if (ret < 0)
 		target_abandon(target);

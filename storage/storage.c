@@ -335,9 +335,9 @@ int storage_share(struct storage *target, uint64_t target_offset,
 {
 	struct file_clone_range range = {
 		.src_fd = storage_descriptor(source),
-		.src_offset = source_offset,
+		.src_offset = source->origin + source_offset,
 		.src_length = length,
-		.dest_offset = target_offset,
+		.dest_offset = target->origin + target_offset,
 	};
 	int fd = storage_descriptor(target);
 

@@ -86,6 +86,7 @@ struct storage {
 	const struct storage_ops *ops;
 	char *path; /* for messages */
 	unsigned flags;
+	uint64_t origin; /* offset 0 is there behind the descriptor */
 	_Atomic uint64_t known_size; /* last seen; grows with our writes */
 	/* The stretch of data that storage_extent found last, so that a file
 	 * full of data is asked once. Holes are not remembered: a write fills
@@ -162,5 +163,11 @@ struct storage *storage_file_from_fd(int fd, const char *path, unsigned flags,
 /* --- null.c: swallows writes, reads zeros; size bytes long --------------- */
 
 struct storage *storage_null_new(uint64_t size, struct gild_error *err);
+
+/* --- window.c: a part of another one, which it then owns (also on failure) - */
+
+/* Both in bytes; length UINT64_MAX: up to the end, which may move. */
+struct storage *storage_window_new(struct storage *inner, uint64_t start,
+				   uint64_t length, struct gild_error *err);
 
 #endif

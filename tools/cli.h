@@ -146,6 +146,8 @@ struct open_arguments {
 	const char *below; /* --allow-backing */
 	const char *snapshot; /* read this one: a name, or snapshot.id=ID ... */
 	bool untrusted, share;
+	bool stored_names; /* follow what only QEMU takes for a name */
+	bool spec;	   /* --image-opts: the name says how to open */
 	enum gild_cache cache;
 };
 
@@ -155,6 +157,11 @@ struct gild_policy open_policy(const struct open_arguments *arguments);
 struct gild_image *open_image(const struct open_arguments *arguments,
 			      const char *path, unsigned flags,
 			      struct gild_error *err);
+
+/* What the name of a target stands for: a path, or, where it is there already,
+ * how to open it (*is_spec). NULL and an error where that is not to be had. */
+const char *target_name(const char *name, bool is_there, bool spec,
+			bool *is_spec, struct gild_error *err);
 
 /* A warning, where the options of a new image ask for qcow2's old way to
  * encrypt. */
@@ -222,6 +229,9 @@ void secrets_wipe(void);
 			   "open backing files only below DIR"),          \
 		FLAG_ROW(0, "untrusted", type, open.untrusted,            \
 			 "open no file that the image names"),            \
+		FLAG_ROW(0, "allow-stored-names", type,                   \
+			 open.stored_names,                               \
+			 "follow json: and file: names in images, too"),  \
 		SECRET_ROWS
 
 #define SNAPSHOT_ROW(letter, type, open)                               \
@@ -232,10 +242,14 @@ void secrets_wipe(void);
 	FLAG_ROW('U', "force-share", type, open.share, \
 		 "read also while another process writes")
 
+#define SPEC_ROW(type, open)                           \
+	FLAG_ROW(0, "image-opts", type, open.spec,     \
+		 "names are driver=...,file.filename=...")
+
 #define SOURCE_ROWS(type, open)                                  \
 	STRING_ROW('f', "format", "FMT", type, open.format,      \
 		   "raw, qcow2, luks (otherwise the name decides)"), \
-		DOOR_ROWS(type, open)
+		SPEC_ROW(type, open), DOOR_ROWS(type, open)
 
 #define OUTPUT_ROW(type, member)                                          \
 	{                                                                 \

@@ -36,6 +36,7 @@ static const struct option_row rows[] = {
 	CACHE_ROW('T', "source-cache", struct arguments, open.cache,
 		  "cache mode of the images: writeback, none ..."),
 	SNAPSHOT_ROW(0, struct arguments, open),
+	SPEC_ROW(struct arguments, open),
 	DOOR_ROWS(struct arguments, open),
 	SHARE_ROW(struct arguments, open),
 	PROGRESS_ROW(struct arguments, progress),

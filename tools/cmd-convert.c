@@ -30,7 +30,7 @@ struct arguments {
 	enum progress_mode progress;
 	bool compress, no_create, target_is_zero, salvage, no_reflink, sync;
 	bool bitmaps, skip_broken_bitmaps;
-	bool quiet, out_of_order, copy_range;
+	bool quiet, out_of_order, copy_range, target_spec;
 };
 
 static const struct option_row rows[] = {
@@ -76,6 +76,9 @@ static const struct option_row rows[] = {
 	STRING_ROW('f', "format", "FMT", struct arguments, open.format,
 		   "of the sources (otherwise the names decide)"),
 	SNAPSHOT_ROW('l', struct arguments, open),
+	SPEC_ROW(struct arguments, open),
+	FLAG_ROW(0, "target-image-opts", struct arguments, target_spec,
+		 "with -n: the same for the target"),
 	DOOR_ROWS(struct arguments, open),
 	SHARE_ROW(struct arguments, open),
 	PROGRESS_ROW(struct arguments, progress),
@@ -85,7 +88,8 @@ static const struct option_row rows[] = {
 
 static bool is_dash(const char *name)
 {
-	return !strcmp(name, "-");
+	/* For qemu-img that is a file like any other. */
+	return !is_qemu_img() && !strcmp(name, "-");
 }
 
 static int check_target(const struct arguments *arguments, const char *target,
@@ -98,6 +102,11 @@ static int check_target(const struct arguments *arguments, const char *target,
 	if (arguments->copy_range &&
 	    arguments->sparse_size != GILD_SPARSE_DEFAULT)
 		return tool_misuse(err, "-C and -S exclude each other");
+	if (arguments->target_spec && !arguments->no_create)
+		return tool_misuse(err, "--target-image-opts needs -n");
+	if (arguments->target_spec && arguments->format)
+		return tool_fail(err, "--image-opts and --format are mutually "
+				      "exclusive");
 	if (arguments->no_create && arguments->options.count)
 		return tool_misuse(err, "-o has no effect with -n");
 	if (!is_dash(target) && !stream_is_pipe(target))
@@ -128,6 +137,8 @@ static int take_option(const char **field, const char *option,
 {
 	const char *value = option_list_take(options, name);
 
+	if (*field && is_qemu_img())
+		return 0;
 	if (value && *field && strcmp(value, *field) != 0)
 		return tool_misuse(err, "%s and -o %s contradict each other",
 				   option, name);
@@ -347,14 +358,17 @@ static int convert(const struct arguments *arguments, char **names, int count,
 {
 	struct gild_convert_options options = {
 		.format = target_format(target, arguments->format, "-O", err),
-		.target = target,
 	};
 	struct sources sources = { .count = 0 };
 	int status = 1;
 
 	if (!options.format)
 		return 1;
-	if (stream_target(&options, is_dash(target), err) < 0)
+	options.target = target_name(target, arguments->no_create,
+				     arguments->target_spec,
+				     &options.target_is_spec, err);
+	if (!options.target ||
+	    stream_target(&options, is_dash(target), err) < 0)
 		return 1;
 	if (open_sources(&sources, arguments, names, count, err) == 0) {
 		fill_options(&options, arguments, &sources);

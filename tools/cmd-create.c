@@ -259,8 +259,9 @@ static int decide_backing(struct arguments *arguments, const char *path,
 }
 
 /* Say what was made, as if it had all been given with -o. */
-static int tell(const char *path, struct gild_create_options *create,
-		struct option_list *options, struct gild_error *err)
+static int tell(const char *name, const char *path,
+		struct gild_create_options *create, struct option_list *options,
+		struct gild_error *err)
 {
 	struct option_list all = { .count = 0 };
 	struct gild_option items[64];
@@ -278,24 +279,28 @@ static int tell(const char *path, struct gild_create_options *create,
 	}
 	for (size_t i = 0; i < options->count && all.count < 64; i++)
 		items[all.count++] = options->items[i];
-	print_made(path, create, &all);
+	print_made(name, create, &all);
 	return 0;
 }
 
 static int create_image(struct arguments *arguments,
 			const struct operands *operands, struct gild_error *err)
 {
-	const char *path = operands->items[0];
+	bool is_spec;
+	const char *path = target_name(operands->items[0], false, false,
+				       &is_spec, err);
 	struct option_list *options = &arguments->options;
 	struct gild_create_options create = {
 		.format =
-			target_format(path, arguments->open.format, "-f", err),
+			target_format(operands->items[0],
+				      arguments->open.format, "-f", err),
 		.policy = open_policy(&arguments->open),
 		.flags = (arguments->unchecked ? GILD_CREATE_UNCHECKED : 0) |
 			 (arguments->sync ? GILD_CREATE_SYNC : 0),
 	};
 
-	if (!create.format || decide_backing(arguments, path, err) < 0 ||
+	if (!path || !create.format ||
+	    decide_backing(arguments, path, err) < 0 ||
 	    decide_size(operands, options,
 			arguments->backing && !arguments->unchecked,
 			&create.size, err) < 0)
@@ -307,7 +312,8 @@ static int create_image(struct arguments *arguments,
 	if (gild_create(path, &create, err) < 0)
 		return 1;
 	warn_old_encryption(options);
-	if (!arguments->quiet && tell(path, &create, options, err) < 0)
+	if (!arguments->quiet &&
+	    tell(operands->items[0], path, &create, options, err) < 0)
 		return 1;
 	return 0;
 }

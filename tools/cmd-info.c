@@ -100,6 +100,10 @@ static int chain_read(struct chain *chain, const struct arguments *arguments,
 		path = info->full_backing_filename;
 		open.format = info->backing_format ? info->backing_format :
 						     open.backing_format;
+		open.spec = false;
+		/* Followed already: probe_chain asked whether that may be. */
+		if (path && arguments->chain && !strncmp(path, "file:", 5))
+			path += 5;
 	} while (path && arguments->chain);
 	return 0;
 }

@@ -2,19 +2,30 @@
 /*
  * Opening images as the options of the command line say. The policy of the
  * tools is to follow plain paths whose format is recorded; GILD_UNTRUSTED=1
- * in the environment stands for --untrusted. --allow-backing is the narrower
- * permission and so holds beside either.
+ * in the environment stands for --untrusted, GILD_ALLOW_STORED_NAMES=1 for
+ * --allow-stored-names. --allow-backing is the narrower permission and so holds
+ * beside each.
  */
 #include "tools/cli.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+static bool is_set(const char *variable)
+{
+	const char *set = getenv(variable);
+
+	return set && *set && strcmp(set, "0") != 0;
+}
+
 static bool is_untrusted(const struct open_arguments *arguments)
 {
-	const char *set = getenv("GILD_UNTRUSTED");
+	return arguments->untrusted || is_set("GILD_UNTRUSTED");
+}
 
-	return arguments->untrusted || (set && *set && strcmp(set, "0") != 0);
+static bool follows_names(const struct open_arguments *arguments)
+{
+	return arguments->stored_names || is_set("GILD_ALLOW_STORED_NAMES");
 }
 
 struct gild_policy open_policy(const struct open_arguments *arguments)
@@ -23,8 +34,11 @@ struct gild_policy open_policy(const struct open_arguments *arguments)
 		.follow = GILD_FOLLOW_PATHS,
 		.below = arguments->below,
 		.backing_format = arguments->backing_format,
+		.guess_backing = is_qemu_img(),
 	};
 
+	if (follows_names(arguments))
+		policy.follow = GILD_FOLLOW_NAMES;
 	if (is_untrusted(arguments) && !arguments->below)
 		policy.follow = GILD_FOLLOW_NONE;
 	secrets_give(&policy);
@@ -91,10 +105,65 @@ static void offer_sharing(const struct gild_open_options *options,
 			 ", or read beside it (-U)");
 }
 
+/* A colon before the first slash. */
+static bool is_protocol(const char *name)
+{
+	return name[strcspn(name, ":/")] == ':';
+}
+
+/* What a name on the command line stands for: a path, or how to open
+ * (*is_spec). Protocols are qemu-img's idea, and so are refused by its name. */
+static const char *read_name(const char *name, bool *is_spec,
+			     struct gild_error *err)
+{
+	if (*is_spec || !strncmp(name, "json:", 5)) {
+		*is_spec = true;
+		return name;
+	}
+	if (!is_qemu_img() || !is_protocol(name))
+		return name;
+	if (!strncmp(name, "file:", 5))
+		return name + 5;
+	if (!strcmp(name, "null-co://") || !strcmp(name, "null-aio://")) {
+		*is_spec = true;
+		return "driver=raw,file.driver=null-co";
+	}
+	tool_fail(err, "Could not open '%s': Unknown protocol '%.*s'", name,
+		  (int)strcspn(name, ":"), name);
+	return NULL;
+}
+
+static const char *read_source(const struct open_arguments *arguments,
+			       const char *name, bool *is_spec,
+			       struct gild_error *err)
+{
+	if (!arguments->spec || !arguments->format)
+		return read_name(name, is_spec, err);
+	tool_fail(err, "--image-opts and --format are mutually exclusive");
+	return NULL;
+}
+
+const char *target_name(const char *name, bool is_there, bool spec,
+			bool *is_spec, struct gild_error *err)
+{
+	const char *read;
+
+	*is_spec = spec;
+	if (!is_there && !is_qemu_img())
+		return name;
+	read = read_name(name, is_spec, err);
+	if (!read || is_there || !*is_spec)
+		return read;
+	tool_fail(err, "%s: is nothing that can be made", name);
+	return NULL;
+}
+
 struct gild_image *open_image(const struct open_arguments *arguments,
 			      const char *path, unsigned flags,
 			      struct gild_error *err)
 {
+	bool is_spec = arguments->spec;
+	const char *name = read_source(arguments, path, &is_spec, err);
 	struct gild_open_options options = {
 		.format = arguments->format,
 		.flags = flags | (arguments->share ? GILD_OPEN_SHARE : 0),
@@ -109,7 +178,11 @@ struct gild_image *open_image(const struct open_arguments *arguments,
 	 * too. */
 	if (is_qemu_img())
 		options.flags |= GILD_OPEN_TRUST_GUESS | GILD_OPEN_HEED_LOCKS;
-	image = gild_open(path, &options, err);
+	if (is_spec)
+		options.flags |= GILD_OPEN_SPEC;
+	if (!name)
+		return NULL;
+	image = gild_open(name, &options, err);
 	if (!image) {
 		offer_sharing(&options, err);
 		qemu_prefix(err, "Could not open '%s': ", path);
@@ -118,7 +191,6 @@ struct gild_image *open_image(const struct open_arguments *arguments,
 	encryption = gild_encryption(image);
 	if (is_qemu_img())
 		warn_guessed(image, flags);
-
 	if (encryption && !strcmp(encryption, "aes") &&
 	    !(flags & GILD_OPEN_INSPECT))
 		warn_weak(path);

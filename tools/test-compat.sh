@@ -4,7 +4,7 @@
 # gild started under the name qemu-img beside qemu-img itself: each command line
 # runs with both, each in a folder of its own with the same files, and what they
 # print, where, and how they exit must be the same to the byte. What may differ
-# is in normal.py below, each thing with its reason.
+# is in judge.py below, each thing with its reason.
 #
 # The peer is the qemu-img in PATH, or PEER; of its versions the newest is
 # followed, and what older ones lack or say otherwise is taken out by version.
@@ -19,12 +19,11 @@ version=$("$PEER" --version | sed -n 's/^qemu-img version \([0-9]*\.[0-9]*\).*/\
 mkdir -p bin theirs ours files
 ln -s "$GILD" bin/qemu-img
 
-cat >normal.py <<'END'
-import json, re, sys
+# judge.py VERSION CASES: each folder of CASES holds what one command line gave.
+cat >judge.py <<'END'
+import difflib, json, os, re, sys
 
-verb = sys.argv[1]
-version = tuple(int(n) for n in sys.argv[2].split("."))
-failed = sys.argv[3] != "0"
+version = tuple(int(n) for n in sys.argv[1].split("."))
 
 def drop_new(data):
     if isinstance(data, list):
@@ -39,115 +38,117 @@ def drop_new(data):
         data.pop("detached-header", None)
     return {key: drop_new(value) for key, value in data.items()}
 
-def normal(text):
-    # The order of an object's keys, and how an empty list is laid out, carry no
-    # meaning. (The map has a layout that scripts cut into lines: it stays.)
-    if text.startswith(("{", "[")) and verb != "map":
-        text = json.dumps(drop_new(json.loads(text)), sort_keys=True, indent=1)
+def old_snapshots(text):
+    """10.1: the list has a wider column for the clock, others are narrower."""
+    text = re.sub(r"(?m)^ID +TAG +VM[ _]SIZE.*$", "ID TAG ...", text)
+    text = re.sub(r"(?m)^([0-9]+) +(.*) (0+)([0-9]{2}:[0-9:]+\.[0-9]{3}) ",
+                  r"\1 \2 \4 ", text)
+    return re.sub(r"(?m)^([0-9]+) +(.*?) +([0-9:]+\.[0-9]{3})", r"\1 \2 \3",
+                  text)
 
-    # 8.2: compressed extents.
-    if verb == "map" and version < (8, 2):
-        text = re.sub(r', "compressed": (true|false)', "", text)
-    # 8.0, as above.
+def older(text, verb):
+    """What versions before the newest lack, or say otherwise."""
     if version < (8, 0):
         text = re.sub(r"(?m)^Child node '/file':\n(    .*\n)*", "", text)
+        text = re.sub(r"(Detected format of \w+\.)\n?", r"\1\n", text)
+    if version < (8, 2) and verb == "map": # compressed extents
+        text = re.sub(r', "compressed": (true|false)', "", text)
     if version < (9, 1):
         text = re.sub(r"(?m)^ *detached header: false\n", "", text)
-    # 10.1: the list of snapshots has wider columns for the clock, others narrower.
     if version < (10, 1):
-        text = re.sub(r"(?m)^(ID .*)$", lambda m: m[1].replace("_", " "), text)
-        text = re.sub(r"(?m)^ID +TAG +VM SIZE.*$", "ID TAG ...", text)
-        text = re.sub(r"(?m)^([0-9]+) +(.*) (0+)([0-9]{2}:[0-9:]+\.[0-9]{3}) ",
-                      r"\1 \2 \4 ", text)
-        text = re.sub(r"(?m)^([0-9]+) +(.*?) +([0-9:]+\.[0-9]{3})", r"\1 \2 \3",
-                      text)
-    # 10.1: help is where the verb's is.
-    if version < (10, 1):
-        text = re.sub(r"(?m)^Try 'qemu-img \w+ --help'", "Try 'qemu-img --help'",
-                      text)
-    # 8.0: a line of its own for "Detected format of ...".
-    if version < (8, 0):
-        text = re.sub(r"(Detected format of \w+\.)\n?", r"\1\n", text)
-    # How long it took.
-    text = re.sub(r"completed in [0-9.]+ seconds", "completed in T", text)
-    # When a snapshot was taken, to the second and less.
+        text = old_snapshots(text)
+        text = re.sub(r"(?m)^Try 'qemu-img \w+ --help'",
+                      "Try 'qemu-img --help'", text)
+    return text
+
+def normal(text, verb, failed):
+    # The order of an object's keys, and how an empty list is laid out, carry
+    # no meaning. (The map has a layout that scripts cut into lines: it stays.)
+    if text.startswith(("{", "[")) and verb != "map":
+        text = json.dumps(drop_new(json.loads(text)), sort_keys=True, indent=1)
+    text = older(text, verb)
+    # When a snapshot was taken.
     text = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}", "DATE", text)
     text = re.sub(r'"date-n?sec": [0-9]+', '"date": 0', text)
+    # How long it took.
+    text = re.sub(r"completed in [0-9.]+ seconds", "completed in T", text)
     # The order in which a check comes across things.
     if verb == "check" and text.startswith(("ERROR", "Leaked")):
         text = "".join(sorted(text.splitlines(True)))
     # It is printed when the image is there, and not before.
     if verb == "create" and failed:
         text = re.sub(r"(?m)^Formatting .*\n", "", text)
-    # How often progress is told depends on how long the work takes; the first and
-    # the last time are always there.
+    # How often progress is told depends on how long the work takes; the first
+    # and the last time are always there.
     text = re.sub(r"(    \([0-9.]+/100%\)\r)+", "PROGRESS\r", text)
     # qemu-img compare ends its line of progress after the answer.
-    text = re.sub(r"PROGRESS\r(Images are identical\.\n)\n", "PROGRESS\r\n\\1",
-                  text)
-    return text
+    return re.sub(r"PROGRESS\r(Images are identical\.\n)\n",
+                  "PROGRESS\r\n\\1", text)
 
-for name in sys.argv[4:]:
-    with open(name, encoding="utf-8", errors="surrogateescape", newline="") as f:
-        text = normal(f.read())
-    with open(name + ".txt", "w", errors="surrogateescape", newline="") as f:
-        f.write(text)
+def read(name):
+    with open(name, encoding="utf-8", errors="surrogateescape",
+              newline="") as f:
+        return f.read()
+
+def compare(case, kind, verb):
+    """The lines of a difference; none where the two are alike."""
+    lines = []
+    failed = read(case + "/theirs.status") != "0\n"
+    for stream in ("status", "out", "err"):
+        if kind == "fails" and stream == "err":
+            continue
+        theirs, ours = (read(f"{case}/{who}.{stream}")
+                        for who in ("theirs", "ours"))
+        if theirs != ours:
+            lines += difflib.unified_diff(
+                normal(theirs, verb, failed).splitlines(),
+                normal(ours, verb, failed).splitlines(),
+                "theirs: " + stream, "ours: " + stream, lineterm="")
+    if kind == "fails" and "qemu-img" not in read(case + "/ours.err"):
+        lines.append("says nothing")
+    return lines
+
+bad = 0
+for number in sorted(os.listdir(sys.argv[2]), key=int):
+    case = os.path.join(sys.argv[2], number)
+    kind, line = read(case + "/line").rstrip("\n").split(" ", 1)
+    lines = compare(case, kind, line.split(" ")[0])
+    if lines:
+        print("--- qemu-img " + line, *lines, sep="\n")
+        bad += 1
+if bad:
+    sys.exit(f"{bad} command lines differ")
 END
 
-# both ARGS...: leaves what each printed in {theirs,ours}.{out,err,status}, and
-# in .out.txt, .err.txt without what may differ.
+# both KIND ARGS...: runs it twice, and leaves what was printed for the judge.
+cases=0
+mkdir cases
 both() {
-	local name
+	local kind=$1 name case=cases/$((cases += 1))
+	shift
+	mkdir $case
+	echo "$kind $*" >$case/line
 	for name in theirs ours; do
 		status=0
 		(
+			exec >$case/$name.out 2>$case/$name.err </dev/null
 			cd $name
 			[ $name = ours ] || exec "$PEER" "$@"
 			exec ../bin/qemu-img "$@"
-		) >$name.out 2>$name.err </dev/null || status=$?
-		echo "exit status $status" >$name.status
-		cp $name.out $name.out.txt
-		cp $name.err $name.err.txt
+		) || status=$?
+		echo $status >$case/$name.status
 	done
-	if ! cmp -s theirs.out ours.out || ! cmp -s theirs.err ours.err; then
-		python3 normal.py "${1-none}" "$version" "$status" \
-			theirs.out ours.out theirs.err ours.err
-	fi
 }
-
-# differ SUFFIX...: is one of these not the same?
-differ() {
-	local suffix
-	for suffix in "$@"; do
-		cmp -s theirs."$suffix" ours."$suffix" || return 0
-	done
-	return 1
-}
-
-failures=0
-complain() {
-	echo "--- qemu-img $*"
-	local suffix
-	for suffix in out.txt err.txt status; do
-		diff --label theirs --label ours -u theirs.$suffix ours.$suffix ||
-			:
-	done
-	failures=$((failures + 1))
-} >&2
 
 # The same to the byte.
 alike() {
-	both "$@"
-	! differ out.txt err.txt status || complain "$@"
+	both alike "$@"
 }
 
-# Both fail, with the same status and nothing on standard output; in other
-# words, or older versions of the peer have other words.
+# Both fail, with the same status and nothing on standard output, in words of
+# their own.
 fails_alike() {
-	both "$@"
-	! differ out.txt status || complain "$@"
-	[ -s ours.err ] || { echo "says nothing: $*" >&2; failures=$((failures + 1)); }
-	grep -q '^qemu-img' ours.err || complain "$@"
+	both fails "$@"
 }
 
 # is_since VERSION: is the peer as new as that?
@@ -413,8 +414,39 @@ alike rebase -F raw -b a.raw a.raw
 alike rebase -u -b x -F foo c1.qcow2
 alike rebase c1.qcow2
 
+# ------------------------------------------------- how to open an image --
+opts=driver=qcow2,file.filename
+alike info --image-opts $opts=live.qcow2
+alike info --image-opts file.filename=live.qcow2
+alike info --image-opts $opts=live.qcow2,file.locking=off,l2-cache-size=1M,node-name=n
+alike info 'json:{"driver":"qcow2","file.filename":"live.qcow2"}'
+alike info file:live.qcow2
+alike check --image-opts $opts=a.qcow2
+alike compare --image-opts $opts=a.qcow2 $opts=a.qcow2
+alike map --image-opts --output=json driver=raw,file.filename=a.raw,offset=1M,size=1M
+alike map --output=json 'json:{"driver":"qcow2","file":{"driver":"file","filename":"over.qcow2"},"backing":null}'
+alike measure --image-opts driver=raw,file.filename=a.raw,offset=1M
+alike resize --image-opts $opts=a.qcow2 40M
+alike resize --image-opts $opts=a.qcow2,read-only=on 50M
+alike resize --image-opts driver=raw,file.filename=a.raw,size=1M 50M
+alike snapshot --image-opts -c s $opts=a.qcow2
+alike convert --image-opts -n --target-image-opts driver=raw,file.filename=a.raw $opts=b.qcow2
+alike convert -n a.raw null-co://
+alike convert a.raw file:q.raw
+alike create -f qcow2 file:q.qcow2 1M
+alike info --image-opts driver=foo,file.filename=a.qcow2
+alike info --image-opts $opts=a.qcow2,file.driver=foo
+alike info --image-opts $opts=a.qcow2,foo=bar
+alike info -f qcow2 --image-opts $opts=a.qcow2
+alike compare -f qcow2 --image-opts $opts=a.qcow2 $opts=a.qcow2
+alike info foo:bar
+alike convert --target-image-opts a.raw driver=raw,file.filename=b.raw
+fails_alike info --image-opts driver=qcow2
+fails_alike info 'json:{"driver":"qcow2"'
+fails_alike info --image-opts $opts=a.qcow2,file.driver=nbd
+
 # What they made holds the same disk.
-for name in n3.qcow2 c5.qcow2 b.raw b.qcow2 a.img r.img a.qcow2 snap.qcow2 \
+for name in n3.qcow2 c5.qcow2 b.raw b.qcow2 q.raw q.qcow2 a.img r.img a.qcow2 snap.qcow2 \
 	c1.qcow2; do
 	run "$PEER" compare theirs/$name ours/$name
 	[ "$status" = 0 ] || { show; fail "$name differs"; }
@@ -521,4 +553,4 @@ run bin/qemu-img info --help
 expect 0
 expect_out "Usage: qemu-img info"
 
-[ $failures = 0 ] || fail "$failures command lines differ"
+python3 judge.py "$version" cases || fail "beside $PEER"
