@@ -231,6 +231,8 @@ static int check_stdin(const struct open_arguments *open, const char *path,
 static int open_stdin(struct sources *sources, struct open_arguments *open,
 		      const char **path, struct gild_error *err)
 {
+	if (isatty(STDIN_FILENO))
+		return tool_misuse(err, "standard input is a terminal");
 	*path = stdin_path();
 	if (*path && !open->format && check_stdin(open, *path, err) < 0)
 		return -1;

@@ -171,3 +171,13 @@ for input in pipe file; do
 	fi
 	cmp -n "$(stat -c %s z.qcow2)" z.qcow2 nested.raw
 done
+
+# A disk is neither typed nor shown.
+if script --version >/dev/null 2>&1; then
+	for names in '- no.raw' 'x.raw -'; do
+		script -qec "'$GILD' convert $names" /dev/null >typed </dev/null ||
+			:
+		grep -q 'is a terminal' typed || fail "$names: $(cat typed)"
+	done
+	[ ! -e no.raw ] || fail "a target was made"
+fi
