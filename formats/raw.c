@@ -10,6 +10,7 @@
 #include "util/bytes.h"
 
 #define RAW_SECTOR 512
+#define RAW_HEAD 4096 /* where probing looks for a magic */
 
 static int raw_open(struct image *image, struct gild_error *err)
 {
@@ -102,6 +103,22 @@ static int write_zeros(struct storage *storage, uint64_t size,
 	return 0;
 }
 
+/*
+ * A device keeps its bytes. The first are cleared: what another image began
+ * with would make the new one look like that.
+ */
+static int make_blank(struct storage *storage, uint64_t size, bool allocate,
+		      struct gild_error *err)
+{
+	uint64_t old, head;
+
+	if (storage_size(storage, &old, err) < 0 ||
+	    storage_truncate(storage, size, allocate, err) < 0)
+		return -1;
+	head = min_u64(min_u64(old, size), RAW_HEAD);
+	return head ? storage_zero(storage, 0, head, allocate, err) : 0;
+}
+
 static int raw_create(struct storage *storage,
 		      const struct gild_create_options *options,
 		      struct companion *companion, struct gild_error *err)
@@ -118,9 +135,9 @@ static int raw_create(struct storage *storage,
 		return fail(err, GILD_ERR_RANGE, 0, "image size is too large");
 	size = round_up(size, RAW_SECTOR);
 	if (!mode || !strcmp(mode, "off"))
-		return storage_truncate(storage, size, false, err);
+		return make_blank(storage, size, false, err);
 	if (!strcmp(mode, "falloc"))
-		return storage_truncate(storage, size, true, err);
+		return make_blank(storage, size, true, err);
 	if (!strcmp(mode, "full"))
 		return write_zeros(storage, size, err);
 	return fail(err, GILD_ERR_INVALID, 0,

@@ -17,6 +17,15 @@ disk x.raw
 qemu-img convert -c -O qcow2 x.raw x.qcow2
 tr '\0' '\252' </dev/zero | head -c 16M >"$device" || :
 
+# An empty raw image there does not look like the one that was there before.
+for mode in off falloc full; do
+	gild create -q -f qcow2 "$device" 1M
+	gild create -q -f raw -o preallocation=$mode "$device" 1M
+	gild info --output=json "$device" | grep -q '"format": "raw"' ||
+		fail "preallocation=$mode: still qcow2"
+done
+tr '\0' '\252' </dev/zero | head -c 16M >"$device" || :
+
 # As a target it is written in place, zeros too; what is behind is kept.
 [ -b "$device" ]
 run gild convert x.qcow2 "$device"
