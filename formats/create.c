@@ -31,30 +31,6 @@ struct storage *create_storage(const struct newfile *file, unsigned flags,
 	return storage_file_from_fd(fd, file->path, flags, err);
 }
 
-/* Can it be opened, with all that is below it? What may not be followed (from
- * here) is left alone. */
-static struct gild_image *
-find_backing(const char *path, const struct gild_create_options *options,
-	     struct gild_error *err)
-{
-	struct gild_open_options open_options = {
-		.format = options->backing_format,
-		.flags = GILD_OPEN_INSPECT,
-		.policy = options->policy,
-	};
-	struct gild_image *backing = image_open_named(
-		path, options->backing, &open_options, err);
-	struct gild_error chain_err = { 0 };
-
-	if (!backing || !image_open_chain(image_of(backing), &chain_err) ||
-	    chain_err.kind == GILD_ERR_DENIED)
-		return backing;
-	if (err)
-		*err = chain_err;
-	gild_close(backing, NULL);
-	return NULL;
-}
-
 static int fail_backing(const char *path, struct gild_error *err)
 {
 	error_prefix(err, "%s: its backing file: ", path);
@@ -64,20 +40,35 @@ static int fail_backing(const char *path, struct gild_error *err)
 	return -1;
 }
 
+/* Where nothing is opened. */
+static int check_unopened(const char *path, const char *backing,
+			  struct gild_error *err)
+{
+	AUTO_FREE char *resolved = door_resolve(path, backing, NULL);
+
+	return resolved ? image_check_self(path, resolved, err) : 0;
+}
+
 /* The size, where it is the backing file's to give; and is that there? */
 static int ask_backing(const char *path, struct gild_create_options *options,
 		       struct gild_error *err)
 {
-	struct gild_image *backing;
+	struct image *backing;
+	int ret;
 
-	if (!options->backing || options->flags & GILD_CREATE_UNCHECKED)
+	if (!options->backing)
 		return 0;
-	backing = find_backing(path, options, err);
+	if (options->flags & GILD_CREATE_UNCHECKED)
+		return check_unopened(path, options->backing, err);
+	backing = image_probe(path, options->backing, options->backing_format,
+			      &options->policy, err);
 	if (!backing)
 		return fail_backing(path, err);
 	if (options->size == GILD_SIZE_FROM_BACKING)
-		options->size = gild_size(backing);
-	return gild_close(backing, err);
+		options->size = backing->size;
+	ret = image_check_chain(path, backing, err);
+	image_free(backing);
+	return ret;
 }
 
 static int check_options(const struct format_ops *ops,

@@ -331,3 +331,62 @@ struct image *image_open_again(const struct image *image,
 	return node_of(image, &node) ? spec_open_layer(&node, options, err) :
 				       open_path(image->path, options, err);
 }
+
+/* --- what would be below ------------------------------------------------- */
+
+static struct file_id file_at(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st))
+		return (struct file_id){ .known = false };
+	return open_identity(&st);
+}
+
+static int fail_self(const char *path, struct gild_error *err)
+{
+	fail(err, GILD_ERR_INVALID, 0, "%s: would be in its own backing chain",
+	     path);
+	return error_hint(err, "name another file");
+}
+
+int image_check_self(const char *path, const char *backing,
+		     struct gild_error *err)
+{
+	struct file_id id = file_at(path), below = file_at(backing);
+
+	return open_is_same(&id, &below) ? fail_self(path, err) : 0;
+}
+
+int image_check_chain(const char *path, const struct image *below,
+		      struct gild_error *err)
+{
+	struct file_id id = file_at(path);
+
+	for (; below; below = below->backing)
+		if (open_is_same(&below->id, &id))
+			return fail_self(path, err);
+	return 0;
+}
+
+struct image *image_probe(const char *path, const char *backing,
+			  const char *format, const struct gild_policy *policy,
+			  struct gild_error *err)
+{
+	struct gild_open_options options = {
+		.format = format,
+		.flags = GILD_OPEN_INSPECT,
+		.policy = *policy,
+	};
+	struct image *image =
+		image_of(image_open_named(path, backing, &options, err));
+	struct gild_error chain_err = { 0 };
+
+	if (!image || !image_open_chain(image, &chain_err) ||
+	    chain_err.kind == GILD_ERR_DENIED)
+		return image;
+	if (err)
+		*err = chain_err;
+	image_free(image);
+	return NULL;
+}

@@ -74,6 +74,20 @@ struct storage *image_open_file(struct image *image, const char *name,
 /* The files below in the chain, each as top was opened, but for reading. */
 int image_open_chain(struct image *top, struct gild_error *err);
 
+/* What is to be the backing file of an image at path, opened without locks to
+ * be looked at: with its chain, as far as that may be followed. NULL where some
+ * of it is missing or bad. */
+struct image *image_probe(const char *path, const char *backing,
+			  const char *format, const struct gild_policy *policy,
+			  struct gild_error *err);
+
+/* An image at path, which need not be there, must not be below itself: not
+ * among these, not the one file that is to be its backing file. */
+int image_check_chain(const char *path, const struct image *below,
+		      struct gild_error *err);
+int image_check_self(const char *path, const char *backing,
+		     struct gild_error *err);
+
 /* --- keys.c: see gild_change_key ------------------------------------------ */
 
 int image_change_key(struct image *image, const struct gild_key_change *change,

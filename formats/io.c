@@ -7,6 +7,7 @@
  * the end of its I/O there, so that the address cannot be given to somebody
  * else in between.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,6 +67,18 @@ static int read_extent(struct image *layer, const struct extent *extent,
 	return ret;
 }
 
+static int fail_read(const struct image *layer, uint64_t offset,
+		     struct gild_error *err)
+{
+	error_prefix(err, "%s: reading the disk at %llu: ", layer->path,
+		     (unsigned long long)offset);
+	error_at(err, offset);
+	if (err && err->sys_errno == EIO && !err->hint[0])
+		error_hint(err, "gild convert --salvage copies what is left of "
+				"it");
+	return -1;
+}
+
 /* Read from the chain; the caller is inside the epoch. */
 static int read_inside(struct image *image, unsigned char *buffer,
 		       uint64_t length, uint64_t offset, struct gild_error *err)
@@ -76,11 +89,8 @@ static int read_inside(struct image *image, unsigned char *buffer,
 	while (length) {
 		if (chain_map(image, offset, length, &extent, &layer, err) < 0)
 			return -1;
-		if (read_extent(layer, &extent, offset, buffer, err) < 0) {
-			error_prefix(err, "%s: reading the disk at %llu: ",
-				     layer->path, (unsigned long long)offset);
-			return error_at(err, offset);
-		}
+		if (read_extent(layer, &extent, offset, buffer, err) < 0)
+			return fail_read(layer, offset, err);
 		buffer += extent.length;
 		offset += extent.length;
 		length -= extent.length;

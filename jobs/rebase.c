@@ -144,6 +144,24 @@ static int rebase_all(const struct rebase *rebase, struct gild_error *err)
 	return image_flush(image, false, err);
 }
 
+/* Before it is opened for good: who writes the image would meet his own lock
+ * there. */
+static int look_at_fresh(const struct image *image,
+			 const struct gild_rebase_options *options,
+			 struct gild_error *err)
+{
+	struct image *fresh = image_probe(image->path, options->backing,
+					  options->backing_format,
+					  &options->policy, err);
+	int ret;
+
+	if (!fresh)
+		return error_prefix(err, "new backing file: ");
+	ret = image_check_chain(image->path, fresh, err);
+	image_free(fresh);
+	return ret;
+}
+
 static int open_fresh(struct image *image,
 		      const struct gild_rebase_options *options,
 		      struct image **fresh, struct gild_error *err)
@@ -157,18 +175,11 @@ static int open_fresh(struct image *image,
 	*fresh = NULL;
 	if (!options->backing)
 		return 0;
+	if (look_at_fresh(image, options, err) < 0)
+		return -1;
 	*fresh = image_of(image_open_named(image->path, options->backing,
 					   &open_options, err));
-	if (!*fresh)
-		return error_prefix(err, "new backing file: ");
-	for (struct image *i = *fresh; i; i = i->backing)
-		if (image_same_file(i->storage, image->storage)) {
-			image_free(*fresh);
-			return fail(err, GILD_ERR_INVALID, 0,
-				    "%s: would be in its own backing chain",
-				    image->path);
-		}
-	return 0;
+	return *fresh ? 0 : error_prefix(err, "new backing file: ");
 }
 
 static int rebase_safely(struct image *image,

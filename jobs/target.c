@@ -65,11 +65,11 @@ static int check_source(const struct source *source, const char *path,
 {
 	AUTO_CLOSE int fd = open(path, O_PATH | O_CLOEXEC);
 
-	if (fd >= 0 && source_uses(source, fd))
-		return fail(err, GILD_ERR_INVALID, 0,
-			    "%s: is the source itself, or in its backing chain",
-			    path);
-	return 0;
+	if (fd < 0 || !source_uses(source, fd))
+		return 0;
+	fail(err, GILD_ERR_INVALID, 0,
+	     "%s: is the source itself, or in its backing chain", path);
+	return error_hint(err, "write to another name");
 }
 
 /* The data file that is to be made counts, too. */

@@ -253,6 +253,8 @@ alike create -f qcow2 -u -b gone x 1M
 alike create -f qcow2 -b gone -F raw x
 alike create -f qcow2 -b orphan.qcow2 -F qcow2 x 1M
 alike create -f qcow2 -b gone -F raw -u x
+alike create -f qcow2 -b a.qcow2 -F qcow2 a.qcow2
+alike create -f qcow2 -u -b a.qcow2 -F qcow2 a.qcow2 1M
 alike create -f qcow2 -b a.qcow2 -F foo x
 alike create -f raw -b a.raw -F raw x 1M
 alike create -f foo x 1M

@@ -111,15 +111,17 @@ static bool sub_is_data(struct qcow2_entry entry, unsigned sub)
 static int check_own(struct qcow2 *q, uint64_t host, struct gild_error *err)
 {
 	if (!is_aligned(host, q->cluster_size))
-		return fail(err, GILD_ERR_CORRUPT, 0,
-			    "a data cluster is not aligned (host %#llx)",
-			    (unsigned long long)host);
-	if (q->data == q->image.storage &&
-	    qcow2_guard_hit(q, host, q->cluster_size))
-		return fail(err, GILD_ERR_CORRUPT, 0,
-			    "a data cluster lies over metadata (host %#llx)",
-			    (unsigned long long)host);
-	return 0;
+		fail(err, GILD_ERR_CORRUPT, 0,
+		     "a data cluster is not aligned (host %#llx)",
+		     (unsigned long long)host);
+	else if (q->data == q->image.storage &&
+		 qcow2_guard_hit(q, host, q->cluster_size))
+		fail(err, GILD_ERR_CORRUPT, 0,
+		     "a data cluster lies over metadata (host %#llx)",
+		     (unsigned long long)host);
+	else
+		return 0;
+	return error_hint(err, "gild check shows what is wrong with the image");
 }
 
 /* Subclusters of one cluster: in place where they have data, else a plan for

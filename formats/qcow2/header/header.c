@@ -102,9 +102,11 @@ static int check_cluster_bits(const struct qcow2_header *header,
 
 static int fail_short(uint64_t file_length, struct gild_error *err)
 {
-	return fail(err, GILD_ERR_CORRUPT, 0,
-		    "the file ends inside the qcow2 header, at %ju",
-		    (uintmax_t)file_length);
+	fail(err, GILD_ERR_CORRUPT, 0,
+	     "the file ends inside the qcow2 header, at %ju",
+	     (uintmax_t)file_length);
+	return error_hint(err, "was the file cut short, by a copy that did not "
+			  "end?");
 }
 
 static int check_length(const struct qcow2_header *header, uint64_t file_length,
@@ -131,6 +133,8 @@ static int decode(const struct qcow2_disk_header *disk, uint64_t file_length,
 {
 	if (read_version(disk, header, err) < 0)
 		return -1;
+	if (file_length < QCOW2_V2_HEADER)
+		return fail_short(file_length, err);
 	decode_common(disk, header);
 	if (header->version >= 3)
 		decode_v3(disk, header);
