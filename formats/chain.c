@@ -38,31 +38,62 @@ static int walk(struct image **layer, uint64_t offset, uint64_t length,
 	}
 }
 
-/* Which layers say nothing at offset, and as far as that is so around it. What
- * fails here fails again, and is told, where it is asked for. */
+/* Does the layer leave a first part of [start, + *length) as a whole to others?
+ * *length is cut to what is alike, in whole units. */
+static bool is_silent(struct image *layer, uint64_t unit, uint64_t start,
+		      uint64_t *length)
+{
+	struct extent extent;
+	uint64_t alike;
+
+	/* What fails here fails again, and is told, where it is asked for. */
+	if (layer_map(layer, start, *length, &extent, NULL) < 0)
+		return false;
+	if (extent.kind != EXTENT_BACKING) {
+		*length = min_u64(*length, round_up(extent.length, unit));
+		return false;
+	}
+	/* It may end within a unit. */
+	alike = round_down(extent.length, unit);
+	if (alike)
+		*length = min_u64(*length, alike);
+	return alike;
+}
+
+/* Which layers say nothing at offset, and as far as that is so around it. */
 static void learn(struct shortcuts *shortcuts, struct image *layer,
 		  uint64_t offset, uint64_t length)
 {
-	uint64_t start = shortcuts_widen(shortcuts, offset, &length), alike;
-	struct extent extent;
+	uint64_t start = shortcuts_widen(shortcuts, offset, &length);
+	uint64_t unit = shortcuts_unit(shortcuts);
 	unsigned skip = 0;
 
-	for (; layer->backing; layer = layer->backing, skip++) {
-		if (layer_map(layer, start, length, &extent, NULL) < 0)
-			break;
-		if (extent.kind != EXTENT_BACKING) {
-			alike = round_up(extent.length,
-					 shortcuts_unit(shortcuts));
-			length = min_u64(length, alike);
-			break;
+	while (is_silent(layer, unit, start, &length)) {
+		skip++;
+		if (layer->backing) {
+			layer = layer->backing;
+			continue;
 		}
-		/* It may end within a unit. */
-		alike = round_down(extent.length, shortcuts_unit(shortcuts));
-		if (!alike)
-			break;
-		length = min_u64(length, alike);
+		/* Or it is the one to say what was not opened. */
+		skip = layer->backing_name ? skip - 1 : SHORTCUTS_ALL;
+		break;
 	}
 	shortcuts_add(shortcuts, skip, start, length);
+}
+
+/* The layer to begin with, as far as *length then says; NULL: none below image
+ * says anything. */
+static struct image *first_below(struct image *image,
+				 struct shortcuts *shortcuts, uint64_t offset,
+				 uint64_t *length)
+{
+	struct image *first = image->backing;
+
+	if (!shortcuts || shortcuts_find(shortcuts, offset, length, &first))
+		return first;
+	learn(shortcuts, image->backing, offset, *length);
+	shortcuts_find(shortcuts, offset, length, &first);
+	return first;
 }
 
 /* What the layers below image say. */
@@ -71,16 +102,17 @@ static int map_below(struct image *image, uint64_t offset, uint64_t length,
 		     struct gild_error *err)
 {
 	struct shortcuts *shortcuts = shortcuts_of(image);
-	struct image *first = NULL;
 
-	if (shortcuts)
-		first = shortcuts_find(shortcuts, offset, &length);
-	if (shortcuts && !first) {
-		learn(shortcuts, image->backing, offset, length);
-		first = shortcuts_find(shortcuts, offset, &length);
-	}
-	*layer = first ? first : image->backing;
-	return walk(layer, offset, length, extent, err);
+	*layer = first_below(image, shortcuts, offset, &length);
+	if (*layer)
+		return walk(layer, offset, length, extent, err);
+	*layer = shortcuts_last(shortcuts);
+	*extent = (struct extent){
+		.kind = EXTENT_ZERO,
+		.absent = true,
+		.length = length,
+	};
+	return 0;
 }
 
 int chain_map(struct image *image, uint64_t offset, uint64_t length,

@@ -122,6 +122,17 @@ int image_discard(struct image *image, uint64_t offset, uint64_t length,
 		  struct gild_error *err);
 int image_flush(struct image *image, bool closing, struct gild_error *err);
 
+/* --- allocate.c ---------------------------------------------------------- */
+
+/* Host space for a first part of the range, *done > 0 bytes of it, as far as it
+ * has none and reads as zeros; it goes on doing so. The rest stays as it is.
+ * Where the format has no clusters nobody may be writing there meanwhile. */
+int image_allocate(struct image *image, uint64_t offset, uint64_t length,
+		   enum gild_preallocation how, uint64_t *done,
+		   struct gild_error *err);
+
+/* --- range.c ------------------------------------------------------------- */
+
 void range_lock_init(struct range_lock *lock);
 void range_lock_destroy(struct range_lock *lock);
 /* Hold a range against others who want it; waits. */

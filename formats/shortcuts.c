@@ -3,7 +3,7 @@
  * A table of words, one for a unit of the disk, at the unit's number modulo the
  * table's length:
  *
- *     bits 0-7    1 + layers to skip; 0: not known
+ *     bits 0-7    1 + layers to skip; 0: not known; 255: all of them
  *     bits 8-31   the unit's number divided by the table's length
  *
  * A word says by itself what it is about, so that words may be replaced by
@@ -19,7 +19,8 @@
 
 enum {
 	LEAST_LAYERS = 2, /* below: with fewer there is nothing to skip */
-	MOST_SKIPPED = 254,
+	NOBODY = 254,	  /* layers to skip */
+	MOST_SKIPPED = 253,
 	MOST_WORDS = 4 << 20, /* 16 MiB: 256 GiB of clusters of 64 KiB */
 	MOST_UNITS = 256,     /* found at once */
 	TAG_SHIFT = 8,
@@ -48,13 +49,14 @@ static unsigned count_layers(const struct image *image)
 	return n;
 }
 
-/* Of those that can leave something to a backing file. */
+/* Of those that can leave something to others. */
 static uint64_t least_unit(const struct image *image)
 {
 	uint64_t unit = UINT32_MAX;
 
-	for (image = image->backing; image->backing; image = image->backing)
-		unit = min_u64(unit, image->unit);
+	for (image = image->backing; image; image = image->backing)
+		if (image->cluster_size)
+			unit = min_u64(unit, image->unit);
 	return unit;
 }
 
@@ -156,21 +158,27 @@ static int look(const struct shortcuts *shortcuts, uint64_t unit)
 	return (int)(word & ((1U << TAG_SHIFT) - 1)) - 1;
 }
 
-struct image *shortcuts_find(const struct shortcuts *shortcuts, uint64_t offset,
-			     uint64_t *length)
+struct image *shortcuts_last(const struct shortcuts *shortcuts)
+{
+	return shortcuts->layers[shortcuts->layer_count - 1];
+}
+
+bool shortcuts_find(const struct shortcuts *shortcuts, uint64_t offset,
+		    uint64_t *length, struct image **first)
 {
 	uint64_t unit = offset >> shortcuts->unit_bits;
 	uint64_t last = (offset + *length - 1) >> shortcuts->unit_bits;
 	int skip = look(shortcuts, unit);
 
 	if (skip < 0)
-		return NULL;
+		return false;
 	last = min_u64(last, unit + MOST_UNITS - 1);
 	while (unit < last && look(shortcuts, unit + 1) == skip)
 		unit++;
 	*length =
 		min_u64(*length, ((unit + 1) << shortcuts->unit_bits) - offset);
-	return shortcuts->layers[skip];
+	*first = skip == NOBODY ? NULL : shortcuts->layers[skip];
+	return true;
 }
 
 void shortcuts_add(struct shortcuts *shortcuts, unsigned skip, uint64_t offset,
@@ -179,7 +187,9 @@ void shortcuts_add(struct shortcuts *shortcuts, unsigned skip, uint64_t offset,
 	uint64_t unit = offset >> shortcuts->unit_bits;
 	uint64_t end = (offset + length) >> shortcuts->unit_bits;
 
-	if (skip > MOST_SKIPPED)
+	if (skip == SHORTCUTS_ALL)
+		skip = NOBODY;
+	else if (skip > MOST_SKIPPED)
 		skip = MOST_SKIPPED;
 	for (; unit < end; unit++) {
 		uint64_t tag = unit >> shortcuts->word_bits;

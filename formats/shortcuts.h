@@ -21,8 +21,8 @@ struct shortcuts;
 struct shortcuts *shortcuts_of(struct image *image);
 void shortcuts_free(struct shortcuts *shortcuts);
 
-/* In bytes, a power of two: no layer that has a backing file changes its mind
- * within a unit, but where it ends. */
+/* In bytes, a power of two: no layer that may say nothing changes its mind within
+ * a unit, but where it ends. */
 uint64_t shortcuts_unit(const struct shortcuts *shortcuts);
 
 /* [offset, offset + length) in whole units, and as much as is worth learning
@@ -30,14 +30,19 @@ uint64_t shortcuts_unit(const struct shortcuts *shortcuts);
 uint64_t shortcuts_widen(const struct shortcuts *shortcuts, uint64_t offset,
 			 uint64_t *length);
 
-/* The layer to begin with for a first part of [offset, offset + *length),
- * which *length becomes. NULL: not known. */
-struct image *shortcuts_find(const struct shortcuts *shortcuts, uint64_t offset,
-			     uint64_t *length);
+/* Is it known where to begin for a first part of [offset, offset + *length),
+ * which *length becomes? *first: with that layer; NULL: none of them says
+ * anything. */
+bool shortcuts_find(const struct shortcuts *shortcuts, uint64_t offset,
+		    uint64_t *length, struct image **first);
 
 /* So many layers, from the backing file on, say nothing of these whole
  * units. */
+#define SHORTCUTS_ALL UINT32_MAX
 void shortcuts_add(struct shortcuts *shortcuts, unsigned skip, uint64_t offset,
 		   uint64_t length);
+
+/* The last layer. */
+struct image *shortcuts_last(const struct shortcuts *shortcuts);
 
 #endif

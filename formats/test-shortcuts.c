@@ -38,6 +38,9 @@ static void name_of(char name[static 32], unsigned layer)
 	snprintf(name, 32, "%u.%s", layer, layer ? "qcow2" : "raw");
 }
 
+/* The first layer above the raw one has no backing file. */
+static bool bottomless;
+
 static void create(unsigned layer, uint64_t size, const char *cluster_size,
 		   const char *extended_l2)
 {
@@ -47,8 +50,10 @@ static void create(unsigned layer, uint64_t size, const char *cluster_size,
 	struct gild_create_options create = {
 		.format = "qcow2",
 		.size = size,
-		.backing = backing,
-		.backing_format = layer == 1 ? "raw" : "qcow2",
+		.backing = layer == 1 && bottomless ? NULL : backing,
+		.backing_format = layer == 1 && bottomless ? NULL :
+				  layer == 1		   ? "raw" :
+							     "qcow2",
 		.options = options,
 		.option_count = 2,
 		.policy = paths,
@@ -145,8 +150,10 @@ static struct model_disk make_chain(unsigned layers, uint64_t seed)
 	};
 
 	model.size = ROOM / 2 + pick(&model, 1000) * SECTOR;
-	make_file("0.raw", model.size, 'r');
-	memset(model.bytes, 'r', model.size);
+	/* Below all there is data, or nothing. */
+	make_file("0.raw", model.size, seed % 3 ? 'r' : 0);
+	memset(model.bytes, seed % 3 ? 'r' : 0, model.size);
+	bottomless = seed % 3 == 0;
 	for (unsigned i = 1; i < layers; i++)
 		add_layer(&model, i);
 	return model;
@@ -342,6 +349,56 @@ Test(shortcuts, who_says_nothing_is_not_asked_again)
 	cr_assert_eq(asked, 0);
 	close_it(top);
 	free(buffer);
+}
+
+/* Neither is anybody where all say nothing. */
+Test(shortcuts, nobody_is_asked_what_nobody_says)
+{
+	unsigned char *buffer = malloc(ROOM);
+	struct gild_extent extent;
+	struct image *top;
+
+	bottomless = true;
+	for (unsigned i = 1; i < 10; i++)
+		create(i, i % 3 ? ROOM : ROOM - 512, "4k", "off");
+	top = open_layer(9, 0);
+	watch(top);
+	for (struct image *i = top->backing; i; i = i->backing)
+		i->ops = &counting;
+	cr_assert_eq(image_read(top, buffer, ROOM - 4096, 0, NULL), 0);
+	asked = 0;
+	memset(buffer, 1, ROOM);
+	cr_assert_eq(image_read(top, buffer, ROOM - 4096, 0, NULL), 0);
+	cr_assert(!buffer[0] && !memcmp(buffer, buffer + 1, ROOM - 4097));
+	cr_assert_eq(asked, 0);
+	cr_assert_eq(gild_map((struct gild_image *)top, 0, ROOM - 4096, &extent,
+			      NULL),
+		     0);
+	cr_assert(extent.zero && !extent.present && !extent.data);
+	cr_assert_eq(extent.depth, 8);
+	close_it(top);
+	free(buffer);
+}
+
+/* A file that was not opened may say something. */
+Test(shortcuts, what_was_not_opened_is_not_zeros)
+{
+	struct image *layers[3];
+	struct gild_error err;
+	char bytes[4096];
+
+	make_file("0.raw", ROOM, 'r');
+	for (unsigned i = 1; i < 4; i++)
+		create(i, ROOM, "4k", "off");
+	for (unsigned i = 0; i < 3; i++)
+		layers[i] = open_layer(3 - i, GILD_OPEN_NO_BACKING);
+	layers[0]->backing = layers[1];
+	layers[1]->backing = layers[2];
+	for (unsigned i = 0; i < 3; i++) {
+		cr_assert_eq(image_read(layers[0], bytes, 4096, 0, &err), -1);
+		cr_assert_eq(err.kind, GILD_ERR_DENIED);
+	}
+	close_it(layers[0]);
 }
 
 /* With one layer below there is nothing to skip. */

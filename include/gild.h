@@ -580,6 +580,20 @@ GILD_PUBLIC int gild_rebase(struct gild_image *image,
 GILD_PUBLIC int gild_resize(struct gild_image *image, uint64_t size,
 			    struct gild_error *err);
 
+/* Whether space is set aside, and how. */
+enum gild_preallocation {
+	GILD_PREALLOCATION_OFF,
+	GILD_PREALLOCATION_METADATA,   /* tables lead to places that are holes */
+	GILD_PREALLOCATION_FALLOC,     /* reserved in the file system */
+	GILD_PREALLOCATION_FULL,       /* written */
+};
+
+/* The same, and what is gained has its space on return; a smaller size is
+ * refused then. Where that fails, or is cancelled, the size is as before. */
+GILD_PUBLIC int gild_grow(struct gild_image *image, uint64_t size,
+			  enum gild_preallocation how, struct gild_job *job,
+			  struct gild_error *err);
+
 enum gild_difference {
 	GILD_SAME,
 	GILD_DIFFERENT_CONTENT,

@@ -150,6 +150,8 @@ static unsigned all_ops(uint64_t u, uint64_t size, bool shares, struct op *ops)
 		{ OP_DISCARD, 0, u, 0 },
 		{ OP_DISCARD, 4 * u, 2 * u, 0 },
 		{ OP_DISCARD, 0, 10 * u, 0 },
+		{ OP_ALLOCATE, 0, 12 * u, 0 },
+		{ OP_ALLOCATE, 3 * u + 100, size - 4 * u, 2 },
 		{ OP_RESIZE, 0, size + 80 * u, 0 },
 		{ OP_RESIZE, 0, 9 * u + 512, 0 },
 		/* not where reference counts have no room for it */

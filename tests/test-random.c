@@ -276,9 +276,9 @@ static struct op pick_op(struct run *run)
 	static const enum op_kind kinds[] = {
 		OP_WRITE,      OP_WRITE,   OP_WRITE,	OP_ZERO,
 		OP_ZERO_UNMAP, OP_DISCARD, OP_COMPRESS, OP_COMPRESS,
-		OP_COMPRESS,   OP_FLUSH,
+		OP_COMPRESS,   OP_FLUSH,   OP_ALLOCATE,
 	};
-	struct op op = { .kind = kinds[pick(run, 10)] };
+	struct op op = { .kind = kinds[pick(run, 11)] };
 
 	op.seed = (uint32_t)pick(run, 200);
 	pick_range(run, &op);

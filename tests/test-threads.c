@@ -132,10 +132,11 @@ static struct op pick_op(struct worker *worker)
 	static const enum op_kind kinds[] = { OP_WRITE,	   OP_WRITE,
 					      OP_WRITE,	   OP_ZERO_UNMAP,
 					      OP_DISCARD,  OP_COMPRESS,
-					      OP_COMPRESS, OP_ZERO };
+					      OP_COMPRESS, OP_ZERO,
+					      OP_ALLOCATE };
 	struct shared *shared = worker->shared;
 	uint64_t units = shared->row->size / shared->unit;
-	struct op op = { .kind = kinds[random_next(&worker->random) % 8] };
+	struct op op = { .kind = kinds[random_next(&worker->random) % 9] };
 	uint64_t unit = random_next(&worker->random) % (units / WORKERS);
 	uint64_t start;
 
@@ -146,6 +147,9 @@ static struct op pick_op(struct worker *worker)
 		op.kind = OP_WRITE;
 	if (op.kind == OP_COMPRESS && !shared->row->compresses)
 		op.kind = OP_WRITE;
+	/* Nobody else may be writing there where there are no clusters. */
+	if (op.kind == OP_ALLOCATE && !shared->image->cluster_size)
+		op.kind = OP_ZERO;
 	if (op.kind != OP_WRITE)
 		return op;
 	/* Some sectors of the unit. */
@@ -196,7 +200,7 @@ static void step(struct worker *worker)
 		op_fill(want, op.offset, op.length, op.seed);
 	else if (op.kind == OP_DISCARD)
 		adopt(worker, &op);
-	else
+	else if (op.kind != OP_ALLOCATE)
 		memset(want, 0, op.length);
 	free(now);
 }

@@ -1,17 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* gild resize: a new virtual size. Signals wait: it is soon done. */
+/*
+ * gild resize: a new virtual size. Signals wait, since it is soon done; but for
+ * space that is set aside: that may take long, and is given up.
+ */
 #include "tools/cli.h"
 
 #include <string.h>
 
 struct arguments {
 	struct open_arguments open;
+	const char *preallocation;
+	enum gild_preallocation how;
 	bool shrink, quiet;
 };
 
 static const struct option_row rows[] = {
 	FLAG_ROW(0, "shrink", struct arguments, shrink,
 		 "allow a smaller size: what lies beyond it is lost"),
+	STRING_ROW(0, "preallocation", "MODE", struct arguments, preallocation,
+		   "space for the gain: off, metadata, falloc, full"),
 	SOURCE_ROWS(struct arguments, open),
 	QUIET_ROW(struct arguments, quiet),
 	LAST_ROW,
@@ -35,6 +42,42 @@ static int parse_target(const char *text, uint64_t now, uint64_t *size,
 	return 0;
 }
 
+static int grow(const struct arguments *arguments, struct gild_image *image,
+		uint64_t size, struct gild_error *err)
+{
+	struct progress *progress;
+	int result;
+
+	if (arguments->how == GILD_PREALLOCATION_OFF)
+		return gild_resize(image, size, err);
+	progress = progress_start(PROGRESS_NONE, 0, "reserving", err);
+	if (!progress)
+		return 1;
+	result = gild_grow(image, size, arguments->how, progress_job(progress),
+			   err) < 0;
+	return progress_finish(progress, result);
+}
+
+static int parse_preallocation(struct arguments *arguments,
+			       struct gild_error *err)
+{
+	static const char *const names[] = { "off", "metadata", "falloc",
+					     "full" };
+
+	for (size_t i = 0; arguments->preallocation && i < 4; i++) {
+		if (strcmp(names[i], arguments->preallocation) != 0)
+			continue;
+		arguments->how = (enum gild_preallocation)i;
+		return 0;
+	}
+	if (!arguments->preallocation)
+		return 0;
+	return tool_misuse(err,
+			   "--preallocation takes off, metadata, falloc or "
+			   "full, not '%s'",
+			   arguments->preallocation);
+}
+
 static int resize(const struct arguments *arguments, struct gild_image *image,
 		  const char *text, struct gild_error *err)
 {
@@ -54,7 +97,7 @@ static int resize(const struct arguments *arguments, struct gild_image *image,
 		tool_hint(err, "add --shrink if that is meant");
 		return -1;
 	}
-	return gild_resize(image, size, err);
+	return grow(arguments, image, size, err);
 }
 
 /* A size like -1G looks like an option: it is taken out of argv before. */
@@ -68,13 +111,14 @@ static const char *take_size(int *argc, char **argv)
 	return last;
 }
 
-static int work(const struct arguments *arguments,
-		const struct operands *operands, const char *size,
-		struct gild_error *err)
+static int work(struct arguments *arguments, const struct operands *operands,
+		const char *size, struct gild_error *err)
 {
 	struct gild_image *image;
 	int result;
 
+	if (parse_preallocation(arguments, err) < 0)
+		return -1;
 	if (operands->count != 1 || !size)
 		return tool_misuse(err, "an image and a size are needed");
 	image = open_image(&arguments->open, operands->items[0],
@@ -96,12 +140,14 @@ static int run(const struct verb *verb, int argc, char **argv,
 	struct arguments arguments = { .shrink = false };
 	const char *size = take_size(&argc, argv);
 	struct operands operands;
+	int status;
 	enum parse_result parsed =
 		options_parse(verb, argc, argv, &arguments, &operands, err);
 
 	if (parsed != PARSE_GO)
 		return parsed == PARSE_FAILED;
-	return work(&arguments, &operands, size, err) < 0;
+	status = work(&arguments, &operands, size, err);
+	return status < 0 ? 1 : status;
 }
 
 const struct verb verb_resize = {

@@ -29,6 +29,17 @@ static int check_size(const struct qcow2 *q, uint64_t size,
 			       "-O qcow2 -o cluster_size=2M");
 }
 
+/* Those of version 2 do not record the size of their disk. */
+static int check_snapshots(const struct qcow2 *q, struct gild_error *err)
+{
+	if (q->header.version >= 3 || !q->header.snapshot_count)
+		return 0;
+	fail(err, GILD_ERR_UNSUPPORTED, 0,
+	     "a version 2 image that has snapshots keeps its size");
+	return error_hint(err, "delete them first, or make it version 3 (amend "
+			       "-o compat=1.1)");
+}
+
 static int switch_header(struct qcow2 *q, const struct qcow2_header *header,
 			 struct gild_error *err)
 {
@@ -137,7 +148,7 @@ int qcow2_resize(struct image *image, uint64_t size, struct gild_error *err)
 	uint64_t old = image->size;
 	int ret;
 
-	if (check_size(q, size, err) < 0)
+	if (check_size(q, size, err) < 0 || check_snapshots(q, err) < 0)
 		return -1;
 	pthread_rwlock_wrlock(&q->lock);
 	ret = change_size(q, size, err);

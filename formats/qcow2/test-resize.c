@@ -227,3 +227,120 @@ Test(qcow2_resize, is_not_for_readers)
 	cr_assert_eq(err.kind, GILD_ERR_DENIED);
 	image_free(image);
 }
+
+/* --- space that is set aside ------------------------------------------------ */
+
+static uint64_t places(struct qcow2 *q, uint64_t offset, uint64_t length)
+{
+	struct extent extent;
+	uint64_t found = 0;
+
+	for (uint64_t at = 0; at < length; at += extent.length) {
+		cr_assert_eq(qcow2_map(&q->image, offset + at, length - at,
+				       &extent, NULL),
+			     0);
+		if (extent.kind == EXTENT_DATA || extent.allocated)
+			found += extent.length;
+	}
+	return found;
+}
+
+Test(qcow2_resize, sets_space_aside_for_what_is_gained)
+{
+	static const struct disk_kind kinds[] = {
+		{ .name = "v2", .version = 2, .cluster_size = U },
+		{ .name = "v3",
+		  .version = 3,
+		  .cluster_size = 4096,
+		  .backing = "base" },
+		{ .name = "subclusters",
+		  .version = 3,
+		  .cluster_size = 16384,
+		  .extended_l2 = true,
+		  .backing = "base" },
+	};
+
+	for (unsigned i = 0; i < 9; i++) {
+		enum gild_preallocation how =
+			GILD_PREALLOCATION_METADATA + i % 3;
+		struct qcow2 *q = make(&kinds[i / 3], 3 * 16384 + U);
+		uint64_t size = 40 * 16384 + U, old = q->image.size;
+		struct gild_error err = { 0 };
+
+		fill(q, U, U);
+		cr_assert_eq(gild_grow((struct gild_image *)&q->image, size,
+				       how, NULL, &err),
+			     0, "%s", err.message);
+		cr_assert_eq(q->image.size, size);
+		cr_assert(reads_filled(q, U, U));
+		cr_assert(reads_zero(q, old, size - old));
+		/* The cluster that the old end was in may be left out. */
+		cr_assert_geq(places(q, 4 * 16384, size - 4 * 16384),
+			      size - 4 * 16384);
+		cr_assert_lt(places(q, 0, old), old);
+		finish(q);
+	}
+}
+
+/* A disk that is full half-way: the size is as before, and nothing leaks. */
+Test(qcow2_resize, takes_the_size_back_where_there_is_no_space)
+{
+	struct faulty_plan plan = { .nth = 3,
+				    .ops = 1U << FAULTY_ZERO,
+				    .sys_errno = ENOSPC };
+	struct qcow2 *q = make(&plain, 10 * U);
+	struct gild_error err = { 0 };
+
+	fill(q, 0, 10 * U);
+	faulty_set_plan(q->image.storage, &plan);
+	cr_assert_eq(gild_grow((struct gild_image *)&q->image, 900 * U,
+			       GILD_PREALLOCATION_FALLOC, NULL, &err),
+		     -1);
+	cr_assert_eq(err.sys_errno, ENOSPC);
+	cr_assert_eq(q->image.size, 10 * U);
+	cr_assert(reads_filled(q, 0, 10 * U));
+	finish(q);
+}
+
+Test(qcow2_resize, sets_space_aside_only_when_it_grows)
+{
+	struct qcow2 *q = make(&plain, 10 * U);
+	struct gild_image *handle = (struct gild_image *)&q->image;
+	struct gild_job *job = gild_job_new();
+	struct gild_error err = { 0 };
+
+	cr_assert_eq(gild_grow(handle, 9 * U, GILD_PREALLOCATION_METADATA, NULL,
+			       &err),
+		     -1);
+	cr_assert_eq(err.kind, GILD_ERR_INVALID);
+	cr_assert_eq(q->image.size, 10 * U);
+	cr_assert_eq(gild_grow(handle, 9 * U, GILD_PREALLOCATION_OFF, NULL,
+			       &err),
+		     0);
+	gild_job_cancel(job);
+	cr_assert_eq(gild_grow(handle, 30 * U, GILD_PREALLOCATION_FULL, job,
+			       &err),
+		     -1);
+	cr_assert_eq(err.kind, GILD_ERR_CANCELLED);
+	cr_assert_eq(q->image.size, 9 * U);
+	gild_job_free(job);
+	finish(q);
+}
+
+/* They do not say how large their disk was. */
+Test(qcow2_resize, snapshots_of_version_2_are_in_the_way)
+{
+	static const struct disk_kind kind = { .name = "v2",
+					       .version = 2,
+					       .cluster_size = U };
+	struct qcow2 *q = make(&kind, 10 * U);
+	struct gild_image *handle = (struct gild_image *)&q->image;
+	struct gild_error err = { 0 };
+
+	cr_assert_eq(gild_snapshot_create(handle, "s", NULL), 0);
+	cr_assert_eq(image_resize(&q->image, 20 * U, &err), -1);
+	cr_assert_eq(err.kind, GILD_ERR_UNSUPPORTED);
+	cr_assert_eq(gild_snapshot_delete(handle, "s", NULL), 0);
+	resize(q, 20 * U);
+	finish(q);
+}

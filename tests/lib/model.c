@@ -264,6 +264,20 @@ static int run_write(struct image *image, const struct op *op,
 				     op->length, op->offset, err);
 }
 
+static int run_allocate(struct image *image, const struct op *op,
+			struct gild_error *err)
+{
+	enum gild_preallocation how = GILD_PREALLOCATION_METADATA +
+				      op->seed % 3;
+	uint64_t done;
+
+	for (uint64_t at = 0; at < op->length; at += done)
+		if (image_allocate(image, op->offset + at, op->length - at, how,
+				   &done, err) < 0)
+			return -1;
+	return 0;
+}
+
 int op_run(struct image *image, const struct op *op, struct gild_error *err)
 {
 	switch (op->kind) {
@@ -277,6 +291,8 @@ int op_run(struct image *image, const struct op *op, struct gild_error *err)
 				  GILD_ZERO_UNMAP, err);
 	case OP_DISCARD:
 		return image_discard(image, op->offset, op->length, err);
+	case OP_ALLOCATE:
+		return run_allocate(image, op, err);
 	case OP_FLUSH:
 		return image_flush(image, false, err);
 	case OP_RESIZE:
@@ -400,6 +416,7 @@ static void note_bytes(struct model *model, const struct op *op, bool failed)
 void op_note(struct model *model, const struct op *op, bool failed)
 {
 	switch (op->kind) {
+	case OP_ALLOCATE:
 	case OP_FLUSH:
 	case OP_DELETE:
 		break;
@@ -423,8 +440,8 @@ void op_note(struct model *model, const struct op *op, bool failed)
 const char *op_text(const struct op *op)
 {
 	static const char *const names[OP_KINDS] = {
-		"write",  "compress", "zero",  "unmap",	 "discard", "flush",
-		"resize", "snapshot", "apply", "delete", "empty",
+		"write", "compress", "zero",	 "unmap", "discard", "allocate",
+		"flush", "resize",   "snapshot", "apply", "delete",  "empty",
 	};
 	static char text[100];
 

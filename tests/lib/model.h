@@ -72,6 +72,7 @@ enum op_kind {
 	OP_ZERO,
 	OP_ZERO_UNMAP,
 	OP_DISCARD,
+	OP_ALLOCATE, /* space for what has none */
 	OP_FLUSH,
 	OP_RESIZE,   /* length: the new size */
 	OP_SNAPSHOT, /* take the only one, ... */
