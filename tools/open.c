@@ -9,6 +9,7 @@
 #include "tools/cli.h"
 
 #include <stdlib.h>
+#include <errno.h>
 #include <string.h>
 
 static bool is_set(const char *variable)
@@ -91,6 +92,16 @@ static void warn_guessed(const struct gild_image *image, unsigned flags)
 		"         Specify the 'raw' format explicitly to remove the "
 		"restrictions.\n",
 		gild_path(image));
+}
+
+/* qemu-img would take such a name for that of a protocol. */
+static void explain_protocol(const char *path, struct gild_error *err)
+{
+	if (err->sys_errno == ENOENT && !err->hint[0] &&
+	    path[strcspn(path, ":/")] == ':')
+		tool_hint(err, "only files and block devices are opened; "
+			       "qemu-nbd -c makes a device of what a protocol "
+			       "leads to");
 }
 
 /* Who only reads need not wait for the other process. */
@@ -185,6 +196,7 @@ struct gild_image *open_image(const struct open_arguments *arguments,
 	image = gild_open(name, &options, err);
 	if (!image) {
 		offer_sharing(&options, err);
+		explain_protocol(path, err);
 		qemu_prefix(err, "Could not open '%s': ", path);
 		return NULL;
 	}

@@ -153,3 +153,11 @@ expect_err 'another name'
 run gild convert -c base.qcow2 new.raw
 expect_error 'no compressed clusters'
 expect_err '-O qcow2'
+
+# No protocols: such a name is that of a file.
+run gild info nbd://localhost/disk
+expect_error 'nbd://localhost/disk: cannot be opened'
+expect_err 'only files and block devices'
+gild create -q -f qcow2 nbd:disk 1M
+run gild info nbd:disk
+expect 0
