@@ -104,6 +104,43 @@ struct bitmap_change {
 	const char *source_name;
 };
 
+/*
+ * What a job needs to carry snapshots from one image to another. A view is a
+ * snapshot's disk as an image of its own, for reading; it borrows the image's
+ * storage and chain and is freed before it (image_free).
+ */
+struct snapshot_ops {
+	/* May an image that is made with these options take so many? */
+	int (*check_room)(const struct gild_option *options,
+			  size_t option_count, size_t snapshots,
+			  struct gild_error *err);
+
+	/* The snapshot at this place of the list in gild_info. */
+	struct image *(*view)(struct image *image, size_t index,
+			      struct gild_error *err);
+
+	/* The VM state that was saved with a view; from offset 0 on. */
+	struct image *(*view_vm_state)(struct image *view,
+				       struct gild_error *err);
+
+	/* Where the VM state of a disk of that size begins, as an offset of
+	 * the disk. */
+	uint64_t (*vm_state_place)(const struct image *image, uint64_t size);
+
+	/* Do two disks of one image (views, or the image itself) have the same
+	 * stored at offset, at the same place? For *run bytes, at most length,
+	 * the answer is *same. Many threads at once. */
+	int (*same)(struct image *a, struct image *b, uint64_t offset,
+		    uint64_t length, bool *same, uint64_t *run,
+		    struct gild_error *err);
+
+	/* Whole units (the end of the disk counts as a unit's) become what a
+	 * view has there, sharing its clusters; or, from NULL, the backing
+	 * file's. The core holds the range. */
+	int (*adopt)(struct image *image, struct image *from, uint64_t offset,
+		     uint64_t length, struct gild_error *err);
+};
+
 struct format_ops {
 	const char *name;
 	const struct gild_option_help *create_help;
@@ -188,8 +225,10 @@ struct format_ops {
 		      struct gild_error *err);
 
 	/* Take, apply or delete an internal snapshot: wanted->name, and for a
-	 * new one all else that wanted says but id and disk_size. No I/O is
-	 * under way. May be NULL: there are none. */
+	 * new one all else that wanted says; its id may be NULL (the next one),
+	 * its disk_size 0 (as it is now). Where there is VM state, it is what
+	 * lies behind disk_size, at vm_state_place, and the disk loses it. No
+	 * I/O is under way. May be NULL: there are none. */
 	int (*snapshot)(struct image *image, enum snapshot_change what,
 			const struct gild_snapshot *wanted,
 			struct gild_error *err);
@@ -204,6 +243,8 @@ struct format_ops {
 	 * format, perhaps the same one. May be NULL: there are none. */
 	int (*bitmap)(struct image *image, const struct bitmap_change *change,
 		      struct gild_error *err);
+	/* For copying an image with its snapshots. NULL: that cannot be. */
+	const struct snapshot_ops *snapshots;
 
 	/* Allocate nothing any more: all of the disk is the backing file's, or
 	 * zeros. Snapshots stay. May be NULL. */
@@ -297,6 +338,10 @@ struct image {
 	bool unpublished;         /* nobody can see the file yet: no ordering
 				   * flushes are needed */
 	bool skips_data;          /* data of prepared writes is not stored */
+	bool is_view;             /* storage and backing are another image's */
+	/* So many snapshots are about to be taken that may share each cluster:
+	 * room in reference counts is left for them. */
+	size_t coming_snapshots;
 	/* "luks", "aes"; NULL: not encrypted. What is encrypted is read and
 	 * written in whole sectors, so its size is a multiple of 512. */
 	const char *encryption;

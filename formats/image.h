@@ -50,6 +50,18 @@ unsigned image_storage_flags(const struct gild_open_options *options);
 /* Free without flushing. NULL is allowed. The chain below goes, too. */
 void image_free(struct image *image);
 
+/* --- view.c -------------------------------------------------------------- */
+
+/* For drivers: an image that shows another side of one, for reading; what it
+ * shows is ops' affair. name (for messages) is taken, also on failure. */
+struct image *image_new_view(struct image *of, const struct format_ops *ops,
+			     uint64_t size, char *name, struct gild_error *err);
+
+/* A part of a disk becomes what a view of it has there (or nothing, NULL): see
+ * struct snapshot_ops. */
+int image_adopt(struct image *image, struct image *from, uint64_t offset,
+		uint64_t length, struct gild_error *err);
+
 /* --- reopen.c ------------------------------------------------------------- */
 
 /* A new size; what is gained reads as zeros. No I/O is under way. */

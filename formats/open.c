@@ -166,7 +166,8 @@ static void layer_free(struct image *image)
 {
 	if (image->ops->close)
 		image->ops->close(image);
-	storage_close(image->storage);
+	if (!image->is_view)
+		storage_close(image->storage);
 	shortcuts_free(atomic_load(&image->shortcuts));
 	range_lock_destroy(&image->ranges);
 	range_lock_destroy(&image->sectors);
@@ -186,7 +187,7 @@ void image_free(struct image *image)
 	struct image *next;
 
 	for (; image; image = next) {
-		next = image->backing;
+		next = image->is_view ? NULL : image->backing;
 		layer_free(image);
 	}
 }

@@ -159,11 +159,13 @@ static unsigned all_ops(uint64_t u, uint64_t size, bool shares, struct op *ops)
 		{ OP_APPLY, 0, 0, 0 },
 		{ OP_DELETE, 0, 0, 0 },
 		{ OP_EMPTY, 0, 0, 0 },
+		{ OP_ADOPT, 0, 2 * u, 0 },
+		{ OP_ADOPT, 4 * u, 5 * u, 0 },
 	};
 	unsigned count = ARRAY_LENGTH(all);
 
 	memcpy(ops, all, sizeof(all));
-	return shares ? count : count - 4;
+	return shares ? count : count - 6;
 }
 
 /* --- sequences ----------------------------------------------------------- */
@@ -194,9 +196,13 @@ static bool makes_sense(const struct crash_base *base, const struct op *ops,
 		else if (ops[i].offset + ops[i].length > size)
 			return false;
 		if (ops[i].kind == OP_SNAPSHOT ? had_snapshot :
-		    ops[i].kind == OP_APPLY || ops[i].kind == OP_DELETE ?
+		    ops[i].kind == OP_APPLY || ops[i].kind == OP_DELETE ||
+				    ops[i].kind == OP_ADOPT ?
 						 !has_snapshot :
 						 false)
+			return false;
+		if (ops[i].kind == OP_ADOPT &&
+		    ops[i].offset + ops[i].length > saved)
 			return false;
 		if (ops[i].kind == OP_SNAPSHOT)
 			saved = size;

@@ -134,6 +134,7 @@ static const struct scenario scenarios[] = {
 		   { OP_FLUSH, 0, 0, 0 },
 		   { OP_APPLY, 0, 0, 0 },
 		   { OP_WRITE, 7, 3, 22 },
+		   { OP_ADOPT, 0, 9, 0 },
 		   { OP_DELETE, 0, 0, 0 },
 		   { OP_EMPTY, 0, 0, 0 } } },
 	{ .kind = { .name = "full refcount block", V3, .refcount_bits = 64 },
@@ -304,7 +305,8 @@ static void run_ops(struct run *run, struct image *image)
 		op = in_bytes(scenario->ops[i], scenario);
 		if (!is_within(&op, image))
 			continue;
-		if (op.kind == OP_APPLY && !run->model->saved)
+		if ((op.kind == OP_APPLY || op.kind == OP_ADOPT) &&
+		    !run->model->saved)
 			continue;
 		memory.refuse = run->memory ? run->plan.nth : 0;
 		failed = op_run(image, &op, &err) < 0;

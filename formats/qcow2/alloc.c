@@ -150,6 +150,13 @@ int qcow2_alloc_table(struct qcow2 *q, uint64_t count, uint64_t *offset,
 	return 0;
 }
 
+/* How many compressed clusters may touch one host cluster? Each snapshot to
+ * come will count all of them once more. */
+static uint64_t most_packed(const struct qcow2 *q)
+{
+	return q->refcount_max / (q->image.coming_snapshots + 1ULL);
+}
+
 /* The rest of the cluster that packing stopped in, if it may be shared. */
 static int shareable_rest(struct qcow2 *q, uint64_t *rest,
 			  struct gild_error *err)
@@ -162,7 +169,7 @@ static int shareable_rest(struct qcow2 *q, uint64_t *rest,
 	if (qcow2_refcount_get(q, q->packed_end >> q->cluster_bits, &count,
 			       err) < 0)
 		return -1;
-	if (count && count < q->refcount_max)
+	if (count && count < most_packed(q))
 		*rest = q->cluster_size - in_cluster;
 	return 0;
 }

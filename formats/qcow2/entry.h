@@ -101,6 +101,22 @@ static inline struct qcow2_entry compressed_entry(const struct qcow2 *q,
 	};
 }
 
+/* The host clusters that an entry refers to: *first and how many. */
+static inline uint64_t entry_clusters(const struct qcow2 *q,
+				      struct qcow2_entry entry, uint64_t *first)
+{
+	uint64_t offset = entry_offset(entry), last;
+
+	if (!entry_is_compressed(entry)) {
+		*first = offset >> q->cluster_bits;
+		return offset != 0;
+	}
+	offset = compressed_offset(q, entry);
+	last = offset + compressed_length(q, entry) - 1;
+	*first = offset >> q->cluster_bits;
+	return (last >> q->cluster_bits) - *first + 1;
+}
+
 /* What a (sub)cluster is. */
 enum entry_kind {
 	ENTRY_UNALLOCATED,

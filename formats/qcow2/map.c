@@ -108,18 +108,20 @@ static int join(struct qcow2 *q, const unsigned char *slice, uint32_t index,
 	return 0;
 }
 
-/* Nothing here: up to the next L1 entry that is there, or the end asked. */
-static void empty_tables(struct qcow2 *q, uint32_t l1_index, uint64_t guest,
-			 uint64_t length, struct extent *extent)
+/* Nothing here: up to the next L1 entry that is there, as far as they are
+ * known, or the end asked. */
+static void empty_tables(struct qcow2 *q, const struct qcow2_root *root,
+			 uint32_t l1_index, uint64_t guest, uint64_t length,
+			 struct extent *extent)
 {
 	uint64_t reach = (uint64_t)q->l2_entries << q->cluster_bits;
-	uint64_t end = guest + length;
-	uint32_t next = l1_index + 1;
+	uint32_t next = l1_index + 1, count = qcow2_root_entries(q, root);
+	uint64_t end = guest + length, missing;
 
-	while (next < q->l1.count && next * reach < end &&
-	       !(q->l1.entries[next] & QCOW2_OFFSET_MASK))
+	while (next < count && next * reach < end &&
+	       !qcow2_root_table(q, root, next, &missing) && !missing)
 		next++;
-	if (next < q->l1.count)
+	if (next < count)
 		end = min_u64(end, next * reach);
 	*extent = (struct extent){
 		.kind = EXTENT_BACKING,
@@ -128,19 +130,19 @@ static void empty_tables(struct qcow2 *q, uint32_t l1_index, uint64_t guest,
 }
 
 /* With the lock shared; *missing: the slice that has to be loaded first. */
-static int look_up(struct qcow2 *q, uint64_t guest, uint64_t length,
-		   struct extent *extent, uint64_t *missing,
-		   struct gild_error *err)
+static int look_up(struct qcow2 *q, const struct qcow2_root *root,
+		   uint64_t guest, uint64_t length, struct extent *extent,
+		   uint64_t *missing, struct gild_error *err)
 {
 	struct l2_position at = l2_position(q, guest);
 	struct qcow2_slice *slice;
-	uint64_t table = 0;
+	uint64_t table;
 
-	*missing = 0;
-	if (at.l1_index < q->l1.count)
-		table = q->l1.entries[at.l1_index] & QCOW2_OFFSET_MASK;
+	table = qcow2_root_table(q, root, at.l1_index, missing);
+	if (*missing)
+		return 0;
 	if (!table) {
-		empty_tables(q, at.l1_index, guest, length, extent);
+		empty_tables(q, root, at.l1_index, guest, length, extent);
 		return 0;
 	}
 	if (!is_aligned(table, q->cluster_size))
@@ -154,8 +156,8 @@ static int look_up(struct qcow2 *q, uint64_t guest, uint64_t length,
 	return join(q, slice->data, at.index, guest, length, extent, err);
 }
 
-static int load_missing(struct qcow2 *q, uint64_t guest, uint64_t missing,
-			struct gild_error *err)
+int qcow2_load_missing(struct qcow2 *q, uint64_t guest, uint64_t missing,
+		       struct gild_error *err)
 {
 	struct qcow2_slice *slice = NULL;
 	int inside;
@@ -226,26 +228,33 @@ static int check_guard(struct qcow2 *q, uint64_t guest,
 			 extent->host_offset, err);
 }
 
-int qcow2_map(struct image *image, uint64_t offset, uint64_t length,
-	      struct extent *extent, struct gild_error *err)
+int qcow2_map_root(struct qcow2 *q, const struct qcow2_root *root,
+		   uint64_t guest, uint64_t length, struct extent *extent,
+		   struct gild_error *err)
 {
-	struct qcow2 *q = qcow2_of(image);
 	uint64_t missing;
 	int ret;
 
 	do {
 		pthread_rwlock_rdlock(&q->lock);
-		ret = look_up(q, offset, length, extent, &missing, err);
+		ret = look_up(q, root, guest, length, extent, &missing, err);
 		if (!ret && !missing)
-			ret = check_guard(q, offset, extent, err);
+			ret = check_guard(q, guest, extent, err);
 		pthread_rwlock_unlock(&q->lock);
 		if (!ret && missing)
-			ret = load_missing(q, offset, missing, err);
+			ret = qcow2_load_missing(q, guest, missing, err);
 	} while (!ret && missing);
 	if (ret < 0)
 		return -1;
 	extent->length = min_u64(extent->length, length);
-	return check_place(q, offset, extent, err);
+	return check_place(q, guest, extent, err);
+}
+
+int qcow2_map(struct image *image, uint64_t offset, uint64_t length,
+	      struct extent *extent, struct gild_error *err)
+{
+	return qcow2_map_root(qcow2_of(image), NULL, offset, length, extent,
+			      err);
 }
 
 int qcow2_read_compressed(struct image *image, const struct extent *extent,

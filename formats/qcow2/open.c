@@ -253,6 +253,7 @@ const struct format_ops qcow2_format = {
 	.snapshot = qcow2_snapshot_change,
 	.wrote = qcow2_wrote,
 	.bitmap = qcow2_bitmap_change,
+	.snapshots = &qcow2_snapshot_ops,
 	.empty = qcow2_empty,
 	.set_backing = qcow2_set_backing,
 	.key_area = qcow2_key_area,

@@ -299,6 +299,22 @@ void qcow2_table_set(struct qcow2_table *table, uint32_t index,
 int qcow2_table_write(struct qcow2 *q, struct qcow2_table *table,
 		      struct gild_error *err);
 
+/* --- root.c: L1 tables; lock held, shared at least ------------------------- */
+
+/* A snapshot's L1 table, on the disk; a pointer that is NULL stands for the
+ * active one. It is looked up through the cache of L2 tables. */
+struct qcow2_root {
+	uint64_t offset;
+	uint32_t entries;
+};
+
+uint32_t qcow2_root_entries(const struct qcow2 *q,
+			    const struct qcow2_root *root);
+/* The L2 table that an entry leads to, 0: none, or beyond the table's end.
+ * *missing: unless 0, the slice that has to be loaded first. */
+uint64_t qcow2_root_table(struct qcow2 *q, const struct qcow2_root *root,
+			  uint32_t index, uint64_t *missing);
+
 /* --- refcount.c ---------------------------------------------------------- */
 
 uint64_t qcow2_refcount_decode(const unsigned char *block, uint32_t order,
@@ -368,6 +384,14 @@ int qcow2_guard_fill(struct qcow2 *q, struct gild_error *err);
 
 int qcow2_map(struct image *image, uint64_t offset, uint64_t length,
 	      struct extent *extent, struct gild_error *err);
+/* The same for any tree of the image. */
+int qcow2_map_root(struct qcow2 *q, const struct qcow2_root *root,
+		   uint64_t guest, uint64_t length, struct extent *extent,
+		   struct gild_error *err);
+/* Load a slice that a lookup, on the way to guest, did not find. No lock is
+ * held. */
+int qcow2_load_missing(struct qcow2 *q, uint64_t guest, uint64_t missing,
+		       struct gild_error *err);
 int qcow2_read_compressed(struct image *image, const struct extent *extent,
 			  uint64_t offset, void *buffer, size_t length,
 			  struct gild_error *err);
@@ -397,6 +421,10 @@ int qcow2_drop(struct qcow2 *q, uint64_t start, uint64_t end,
  * alone afterwards. Lock held exclusively. write.c */
 struct qcow2_slice *qcow2_l2_for_write(struct qcow2 *q, uint64_t guest,
 				       struct gild_error *err);
+/* The same for whoever begins to change something; what waits to be freed is
+ * settled where it became much. */
+struct qcow2_slice *qcow2_l2_begin(struct qcow2 *q, uint64_t guest,
+				   struct gild_error *err);
 
 /* Bring everything to the disk in order. Lock held exclusively, or shared
  * with flushing. writeback.c */

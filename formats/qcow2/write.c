@@ -227,9 +227,8 @@ static struct run run_at(const struct qcow2 *q, struct qcow2_slice *slice,
 	return run;
 }
 
-/* Lock held exclusively. */
-static struct qcow2_slice *begin(struct qcow2 *q, uint64_t offset,
-				 struct gild_error *err)
+struct qcow2_slice *qcow2_l2_begin(struct qcow2 *q, uint64_t offset,
+				   struct gild_error *err)
 {
 	if (qcow2_begin_changes(q, err) < 0)
 		return NULL;
@@ -241,7 +240,7 @@ static struct qcow2_slice *begin(struct qcow2 *q, uint64_t offset,
 static int prepare(struct qcow2 *q, uint64_t offset, uint64_t length,
 		   struct write_plan *plan, struct gild_error *err)
 {
-	struct qcow2_slice *slice = begin(q, offset, err);
+	struct qcow2_slice *slice = qcow2_l2_begin(q, offset, err);
 	struct run run;
 	int ret;
 
@@ -289,7 +288,7 @@ static int prepare_compressed(struct qcow2 *q, uint64_t offset,
 	if (q->header.crypt_method)
 		return fail(err, GILD_ERR_UNSUPPORTED, 0,
 			    "an encrypted image gets no compressed clusters");
-	if (!begin(q, offset, err))
+	if (!qcow2_l2_begin(q, offset, err))
 		return -1;
 	return qcow2_alloc_packed(q, stored_length, &plan->host_offset, err);
 }

@@ -81,26 +81,69 @@ static void free_old(struct qcow2 *q, struct qcow2_entry old,
 		qcow2_free_later(q, entry_offset(old), q->cluster_size, true);
 }
 
-/* One cluster at guest. Returns 1 where its entry cannot say so. */
+/* What the entry of one cluster, at guest, is to be. Returns 1 where an entry
+ * cannot say so. */
+static int wanted(const struct qcow2 *q, struct qcow2_entry old, uint64_t guest,
+		  const struct wish *wish, struct qcow2_entry *new)
+{
+	uint64_t from = max_u64(wish->start, guest) - guest;
+	uint64_t to = min_u64(wish->end, guest + q->cluster_size) - guest;
+
+	*new = old;
+	if (from || (to < q->cluster_size && wish->end < q->image.size)) {
+		if (!q->extended_l2 || entry_is_compressed(old))
+			return 1;
+		*new = partly(q, old, from, to);
+	} else {
+		*new = whole(q, old, wish);
+	}
+	return 0;
+}
+
+static bool is_same(struct qcow2_entry a, struct qcow2_entry b)
+{
+	return a.word == b.word && a.bitmap == b.bitmap;
+}
+
 static int change(struct qcow2 *q, struct qcow2_slice *slice, uint32_t index,
 		  uint64_t guest, const struct wish *wish)
 {
 	struct qcow2_entry old = entry_load(q, slice->data, index), new;
-	uint64_t from = max_u64(wish->start, guest) - guest;
-	uint64_t to = min_u64(wish->end, guest + q->cluster_size) - guest;
+	int ret = wanted(q, old, guest, wish, &new);
 
-	if (from || (to < q->cluster_size && wish->end < q->image.size)) {
-		if (!q->extended_l2 || entry_is_compressed(old))
-			return 1;
-		new = partly(q, old, from, to);
-	} else {
-		new = whole(q, old, wish);
-	}
-	if (new.word == old.word && new.bitmap == old.bitmap)
-		return 0;
+	if (is_same(old, new))
+		return ret;
 	entry_store(q, slice->data, index, new);
 	qcow2_cache_dirty(&q->l2_cache, slice);
 	free_old(q, old, new);
+	return ret;
+}
+
+/* A table that snapshots share is not copied for nothing: would any entry from
+ * guest on change? Adds to *ret what cannot be said. -1: cannot be told. */
+static int would_change(struct qcow2 *q, uint64_t guest,
+			const struct wish *wish, uint64_t *next, int *ret,
+			struct gild_error *err)
+{
+	struct l2_position at = l2_position(q, guest);
+	uint64_t table = q->l1.entries[at.l1_index] & QCOW2_OFFSET_MASK;
+	struct qcow2_slice *slice;
+	struct qcow2_entry old, new;
+
+	slice = qcow2_cache_load(q, &q->l2_cache, slice_offset(q, table, at),
+				 err);
+	if (!slice)
+		return -1;
+	guest = round_down(guest, q->cluster_size);
+	for (; at.index < q->l2_slice_entries && guest < wish->end;
+	     at.index++) {
+		old = entry_load(q, slice->data, at.index);
+		*ret |= wanted(q, old, guest, wish, &new);
+		if (!is_same(old, new))
+			return 1;
+		guest += q->cluster_size;
+	}
+	*next = guest;
 	return 0;
 }
 
@@ -117,6 +160,15 @@ static bool is_empty(const struct qcow2 *q, const struct wish *wish,
 	       (wish->discard || wish->drop || !must_say(q, wish));
 }
 
+static bool is_shared(const struct qcow2 *q, uint64_t guest)
+{
+	uint32_t index = l2_position(q, guest).l1_index;
+	uint64_t entry = index < q->l1.count ? q->l1.entries[index] : 0;
+
+	return entry & QCOW2_OFFSET_MASK && !(entry & QCOW2_COPIED) &&
+	       is_aligned(entry & QCOW2_OFFSET_MASK, q->cluster_size);
+}
+
 /* From guest to the end of its slice, at most; *next is where to go on. */
 static int change_slice(struct qcow2 *q, uint64_t guest,
 			const struct wish *wish, uint64_t *next,
@@ -124,10 +176,15 @@ static int change_slice(struct qcow2 *q, uint64_t guest,
 {
 	uint32_t index = l2_position(q, guest).index;
 	struct qcow2_slice *slice;
-	int ret = 0;
+	int ret = 0, would;
 
 	if (is_empty(q, wish, guest, next))
 		return 0;
+	if (is_shared(q, guest)) {
+		would = would_change(q, guest, wish, next, &ret, err);
+		if (would <= 0)
+			return would < 0 ? -1 : ret;
+	}
 	slice = qcow2_l2_for_write(q, guest, err);
 	if (!slice)
 		return -1;

@@ -278,6 +278,19 @@ static int run_allocate(struct image *image, const struct op *op,
 	return 0;
 }
 
+static int run_adopt(struct image *image, const struct op *op,
+		     struct gild_error *err)
+{
+	struct image *view = image->ops->snapshots->view(image, 0, err);
+	int ret;
+
+	if (!view)
+		return -1;
+	ret = image_adopt(image, view, op->offset, op->length, err);
+	image_free(view);
+	return ret;
+}
+
 int op_run(struct image *image, const struct op *op, struct gild_error *err)
 {
 	switch (op->kind) {
@@ -306,6 +319,8 @@ int op_run(struct image *image, const struct op *op, struct gild_error *err)
 	case OP_DELETE:
 		return gild_snapshot_delete((struct gild_image *)image, "s",
 					    err);
+	case OP_ADOPT:
+		return run_adopt(image, op, err);
 	default:
 		return image->ops->empty(image, err);
 	}
@@ -391,6 +406,14 @@ static void note_apply(struct model *model, bool failed)
 	note_size(model, model->saved_size, failed);
 }
 
+static void note_adopt(struct model *model, const struct op *op, bool failed)
+{
+	uint64_t end = min_u64(op->offset + op->length, model->saved_size);
+
+	for (uint64_t i = op->offset / SECTOR; i < end / SECTOR; i++)
+		become(&model->sectors[i], &model->saved[i], failed);
+}
+
 static void note_empty(struct model *model, bool failed)
 {
 	uint64_t size = model->sizes[model->size_count - 1];
@@ -432,6 +455,9 @@ void op_note(struct model *model, const struct op *op, bool failed)
 	case OP_EMPTY:
 		note_empty(model, failed);
 		break;
+	case OP_ADOPT:
+		note_adopt(model, op, failed);
+		break;
 	default:
 		note_bytes(model, op, failed);
 	}
@@ -442,6 +468,7 @@ const char *op_text(const struct op *op)
 	static const char *const names[OP_KINDS] = {
 		"write", "compress", "zero",	 "unmap", "discard", "allocate",
 		"flush", "resize",   "snapshot", "apply", "delete",  "empty",
+		"adopt",
 	};
 	static char text[100];
 

@@ -79,6 +79,7 @@ enum op_kind {
 	OP_APPLY,
 	OP_DELETE,
 	OP_EMPTY,
+	OP_ADOPT, /* whole clusters from the snapshot */
 	OP_KINDS,
 };
 

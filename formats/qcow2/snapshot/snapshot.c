@@ -4,7 +4,7 @@
  * makes at once:
  *
  *   create  count everything once more; no cluster is ours alone any more; copy
- *           the L1 table | header | -
+ *           the L1 table; VM state leaves the active one | header | -
  *   apply   count the snapshot's once more; copy its L1 table | header |
  *           count what was active once less
  *   delete  - | header | count the snapshot's once less
@@ -62,8 +62,10 @@ static int describe(struct qcow2 *q, const struct qcow2_snapshots *snapshots,
 		.about = *wanted,
 		.l1_entries = q->l1.count,
 	};
-	snapshot->about.disk_size = q->image.size;
-	snapshot->about.id = new_id(snapshots);
+	if (!wanted->disk_size)
+		snapshot->about.disk_size = q->image.size;
+	snapshot->about.id = wanted->id ? strdup(wanted->id) :
+					  new_id(snapshots);
 	snapshot->about.name = strdup(wanted->name);
 	if (!snapshot->about.id || !snapshot->about.name) {
 		qcow2_snapshot_free(snapshot);
@@ -72,16 +74,35 @@ static int describe(struct qcow2 *q, const struct qcow2_snapshots *snapshots,
 	return 0;
 }
 
+/* Which of the active L1 entries the snapshot shares. VM state is its alone. */
+static uint32_t shared_entries(const struct qcow2 *q,
+			       const struct qcow2_snapshot *snapshot)
+{
+	uint64_t entries = qcow2_disk_entries(q, snapshot->about.disk_size);
+
+	if (!snapshot->about.vm_state_size)
+		return q->l1.count;
+	return (uint32_t)min_u64(q->l1.count, entries);
+}
+
 /* Counts up, flags off, and a copy of the L1 table: the order matters, since
- * from the flags on nobody may write in place. */
-static int share_active(struct qcow2 *q, uint64_t *l1_offset,
+ * from the flags on nobody may write in place. What the snapshot does not share
+ * the active table loses: if the header never leads to the copy, it leaks. */
+static int share_active(struct qcow2 *q, struct qcow2_snapshot *snapshot,
 			struct gild_error *err)
 {
-	if (qcow2_tree_count(q, q->l1.entries, q->l1.count, 1, err) < 0 ||
+	uint32_t shared = shared_entries(q, snapshot);
+
+	if (qcow2_tree_count(q, q->l1.entries, shared, 1, err) < 0 ||
 	    qcow2_writeback(q, false, err) < 0 ||
-	    qcow2_tree_set_copied(q, err) < 0)
+	    qcow2_tree_set_copied(q, err) < 0 ||
+	    qcow2_tree_copy_l1(q, q->l1.entries, q->l1.count,
+			       &snapshot->l1_offset, err) < 0)
 		return -1;
-	return qcow2_tree_copy_l1(q, q->l1.entries, q->l1.count, l1_offset, err);
+	for (uint32_t i = shared; i < q->l1.count; i++)
+		if (q->l1.entries[i])
+			qcow2_table_set(&q->l1, i, 0);
+	return 0;
 }
 
 /* Counts of two and the flags of one are about to contradict each other. */
@@ -95,20 +116,38 @@ static int mark(struct qcow2 *q, struct gild_error *err)
 	return qcow2_switch_header(q, &header, err);
 }
 
+/* What is refused leaves no mark. Where the snapshot was expected room was left
+ * for it, more exactly than this can tell. */
+static int check_room(struct qcow2 *q, const struct qcow2_snapshot *snapshot,
+		      struct gild_error *err)
+{
+	if (q->image.coming_snapshots)
+		return 0;
+	return qcow2_tree_check_room(q, q->l1.entries,
+				     shared_entries(q, snapshot), err);
+}
+
+/* Share it, and add it to the list; *snapshot is the list's then. */
+static int add(struct qcow2 *q, struct qcow2_snapshots *snapshots,
+	       struct qcow2_snapshot *snapshot, struct gild_error *err)
+{
+	if (check_room(q, snapshot, err) < 0 || mark(q, err) < 0 ||
+	    share_active(q, snapshot, err) < 0)
+		return -1;
+	return append(snapshots, snapshot, err);
+}
+
 static int create(struct qcow2 *q, struct qcow2_snapshots *snapshots,
 		  const struct gild_snapshot *wanted, struct gild_error *err)
 {
 	struct qcow2_snapshot snapshot;
 	struct qcow2_header header;
 
-	/* What is refused leaves no mark. */
 	if (qcow2_begin_metadata(q, err) < 0 ||
 	    qcow2_writeback(q, false, err) < 0 ||
-	    qcow2_tree_check_room(q, q->l1.entries, q->l1.count, err) < 0 ||
 	    describe(q, snapshots, wanted, &snapshot, err) < 0)
 		return -1;
-	if (mark(q, err) < 0 || share_active(q, &snapshot.l1_offset, err) < 0 ||
-	    append(snapshots, &snapshot, err) < 0) {
+	if (add(q, snapshots, &snapshot, err) < 0) {
 		qcow2_snapshot_free(&snapshot);
 		return -1;
 	}
@@ -238,6 +277,8 @@ int qcow2_snapshot_load(struct qcow2 *q, const char *name,
 	if (qcow2_snapshots_read(q, &snapshots, err) < 0)
 		return -1;
 	ret = find(&snapshots, name, &index, err);
+	if (!ret)
+		ret = qcow2_snapshot_check(q, &snapshots.list[index], err);
 	if (!ret) {
 		snapshot = &snapshots.list[index];
 		ret = qcow2_table_read(q, &q->l1, snapshot->l1_offset,

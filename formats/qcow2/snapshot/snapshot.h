@@ -36,6 +36,13 @@ void qcow2_snapshot_free(struct qcow2_snapshot *snapshot);
 long qcow2_snapshots_find(const struct qcow2_snapshots *snapshots,
 			  const char *id_or_name);
 
+/* The one at this place, which the caller frees: its L1 table is of a possible
+ * size, aligned and within the file, its disk not too large. */
+int qcow2_snapshot_get(struct qcow2 *q, size_t index,
+		       struct qcow2_snapshot *snapshot, struct gild_error *err);
+int qcow2_snapshot_check(struct qcow2 *q, const struct qcow2_snapshot *snapshot,
+			 struct gild_error *err);
+
 /* Write a table for these at a new place, and switch the header, which may
  * carry other changes, to it. The old table is given back. Lock held
  * exclusively, everything written back before. */
@@ -52,6 +59,31 @@ int qcow2_snapshot_change(struct image *image, enum snapshot_change what,
 /* For opening: the snapshot's L1 table and size take the active ones' place. */
 int qcow2_snapshot_load(struct qcow2 *q, const char *name,
 			struct gild_error *err);
+
+/* --- view.c, same.c, adopt.c, carry.c: see struct snapshot_ops ------------ */
+
+extern const struct snapshot_ops qcow2_snapshot_ops;
+
+struct image *qcow2_view(struct image *image, size_t index,
+			 struct gild_error *err);
+struct image *qcow2_view_vm_state(struct image *view, struct gild_error *err);
+uint64_t qcow2_vm_state_place(const struct image *image, uint64_t size);
+/* Of a view or an image: the image, and the L1 table (NULL: the active). */
+struct qcow2 *qcow2_view_tree(struct image *image,
+			      const struct qcow2_root **root);
+int qcow2_same(struct image *a, struct image *b, uint64_t offset,
+	       uint64_t length, bool *same, uint64_t *run,
+	       struct gild_error *err);
+int qcow2_adopt(struct image *image, struct image *from, uint64_t offset,
+		uint64_t length, struct gild_error *err);
+
+/* L1 entries that the disk of that size has; VM state is behind them. */
+static inline uint64_t qcow2_disk_entries(const struct qcow2 *q, uint64_t size)
+{
+	uint64_t reach = (uint64_t)q->l2_entries << q->cluster_bits;
+
+	return size / reach + (size % reach != 0);
+}
 
 /* --- tree.c: everything below an L1 table; lock held exclusively ---------- */
 

@@ -66,51 +66,80 @@ static void read_extra(const unsigned char *extra, uint32_t length,
 	}
 }
 
-static int read_variable(struct qcow2 *q, uint64_t offset,
-			 const struct entry *entry,
+/* The part of the file that is looked at, with room for the longest entry. */
+#define WINDOW (256U << 10)
+
+struct window {
+	struct qcow2 *q;
+	unsigned char *bytes; /* WINDOW of them */
+	uint64_t start, end;  /* in the file; equal: nothing was read yet */
+};
+
+/* Bytes of the file, valid until the next call. */
+static const unsigned char *look(struct window *window, uint64_t offset,
+				 uint64_t length, struct gild_error *err)
+{
+	struct storage *storage = window->q->image.storage;
+	int inside = storage_contains(storage, offset + length - 1, err);
+
+	if (inside < 0)
+		return NULL;
+	if (!inside) {
+		fail(err, GILD_ERR_CORRUPT, 0,
+		     "the snapshot table lies beyond the end of the file");
+		error_at(err, offset);
+		return NULL;
+	}
+	if (offset < window->start || offset + length > window->end) {
+		if (storage_read(storage, window->bytes, WINDOW, offset, err))
+			return NULL;
+		window->start = offset;
+		window->end = offset + WINDOW;
+	}
+	return window->bytes + (offset - window->start);
+}
+
+static int read_variable(const unsigned char *bytes, const struct entry *entry,
 			 struct qcow2_snapshot *snapshot,
 			 struct gild_error *err)
 {
-	AUTO_FREE unsigned char *bytes = malloc(entry->variable + 1);
-	const char *id;
+	const char *id = (const char *)bytes + entry->extra_length;
 
-	if (!bytes)
-		return fail_nomem(err);
-	if (storage_read_all(q->image.storage, bytes, entry->variable,
-			     offset + ENTRY_HEAD, err) < 0)
-		return -1;
 	read_extra(bytes, entry->extra_length, &snapshot->about);
-	id = (const char *)bytes + entry->extra_length;
 	snapshot->about.id = strndup(id, entry->id_length);
 	snapshot->about.name = strndup(id + entry->id_length,
 				       entry->name_length);
-	snapshot->extra_length = entry->extra_length;
-	snapshot->extra = steal_ptr(bytes);
-	if (!snapshot->about.id || !snapshot->about.name)
+	snapshot->extra = malloc(entry->extra_length + 1U);
+	if (!snapshot->about.id || !snapshot->about.name || !snapshot->extra)
 		return fail_nomem(err);
+	memcpy(snapshot->extra, bytes, entry->extra_length);
+	snapshot->extra_length = entry->extra_length;
 	return 0;
 }
 
 /* The entry at *offset, which moves on to the next. */
-static int read_entry(struct qcow2 *q, uint32_t index, uint64_t *offset,
+static int read_entry(struct window *window, uint32_t index, uint64_t *offset,
 		      struct qcow2_snapshot *snapshot, struct gild_error *err)
 {
-	unsigned char head[ENTRY_HEAD];
+	const struct qcow2_header *header = &window->q->header;
+	const unsigned char *bytes;
 	struct entry entry;
 
-	if (*offset - q->header.snapshots_offset > MAX_TABLE)
+	if (*offset - header->snapshots_offset > MAX_TABLE)
 		return fail_entry(index, *offset, "is beyond 64 MiB", err);
-	if (storage_read_all(q->image.storage, head, sizeof(head), *offset,
-			     err) < 0)
+	bytes = look(window, *offset, ENTRY_HEAD, err);
+	if (!bytes)
 		return -1;
-	read_head(head, snapshot, &entry);
+	read_head(bytes, snapshot, &entry);
 	if (entry.extra_length > MAX_EXTRA)
 		return fail_entry(index, *offset, "has too much extra data",
 				  err);
-	if (entry.extra_length < 16 && q->header.version >= 3)
+	if (entry.extra_length < 16 && header->version >= 3)
 		return fail_entry(index, *offset,
 				  "does not say how large the disk was", err);
-	if (read_variable(q, *offset, &entry, snapshot, err) < 0)
+	bytes = look(window, *offset, ENTRY_HEAD + entry.variable, err);
+	if (!bytes ||
+	    read_variable(bytes + ENTRY_HEAD, &entry, snapshot, err) < 0)
 		return -1;
 	*offset += round_up(ENTRY_HEAD + entry.variable, 8);
 	return 0;
@@ -135,20 +164,75 @@ void qcow2_snapshots_free(struct qcow2_snapshots *snapshots)
 int qcow2_snapshots_read(struct qcow2 *q, struct qcow2_snapshots *snapshots,
 			 struct gild_error *err)
 {
+	AUTO_FREE unsigned char *bytes = malloc(WINDOW);
+	struct window window = { .q = q, .bytes = bytes };
 	uint64_t offset = q->header.snapshots_offset;
 	uint32_t count = q->header.snapshot_count;
 
-	*snapshots = (struct qcow2_snapshots){ .count = count };
+	*snapshots = (struct qcow2_snapshots){ .list = NULL };
 	snapshots->list = calloc(count ? count : 1, sizeof(*snapshots->list));
-	if (!snapshots->list)
+	if (!snapshots->list || !bytes) {
+		free(snapshots->list);
 		return fail_nomem(err);
+	}
+	snapshots->count = count;
 	for (uint32_t i = 0; i < count; i++)
-		if (read_entry(q, i, &offset, &snapshots->list[i], err) < 0) {
+		if (read_entry(&window, i, &offset, &snapshots->list[i],
+			       err) < 0) {
 			qcow2_snapshots_free(snapshots);
 			return -1;
 		}
 	snapshots->bytes = offset - q->header.snapshots_offset;
 	return 0;
+}
+
+int qcow2_snapshot_check(struct qcow2 *q, const struct qcow2_snapshot *snapshot,
+			 struct gild_error *err)
+{
+	uint64_t bytes = snapshot->l1_entries * 8ULL;
+	uint64_t size = snapshot->about.disk_size;
+	int inside = 1;
+
+	if (bytes > QCOW2_MAX_L1_BYTES ||
+	    !is_aligned(snapshot->l1_offset, q->cluster_size))
+		return fail(err, GILD_ERR_CORRUPT, 0,
+			    "the L1 table of a snapshot is too large or "
+			    "not aligned");
+	if (size > QCOW2_MAX_SIZE || (q->header.crypt_method && size & 511))
+		return fail(err, GILD_ERR_CORRUPT, 0,
+			    "the disk of a snapshot cannot have %llu bytes",
+			    (unsigned long long)size);
+	if (bytes)
+		inside = storage_contains(q->image.storage,
+					  snapshot->l1_offset + bytes - 1, err);
+	if (inside > 0)
+		return 0;
+	return inside < 0 ? -1 :
+	       fail(err, GILD_ERR_CORRUPT, 0,
+		    "the L1 table of a snapshot lies beyond the end of the "
+		    "file (at %#llx)",
+		    (unsigned long long)snapshot->l1_offset);
+}
+
+int qcow2_snapshot_get(struct qcow2 *q, size_t index,
+		       struct qcow2_snapshot *snapshot, struct gild_error *err)
+{
+	struct qcow2_snapshots snapshots;
+	int ret;
+
+	if (qcow2_snapshots_read(q, &snapshots, err) < 0)
+		return -1;
+	if (index >= snapshots.count)
+		ret = fail(err, GILD_ERR_INVALID, 0,
+			   "there is no snapshot at %zu", index);
+	else
+		ret = qcow2_snapshot_check(q, &snapshots.list[index], err);
+	if (!ret) {
+		*snapshot = snapshots.list[index];
+		snapshots.list[index] = (struct qcow2_snapshot){ 0 };
+	}
+	qcow2_snapshots_free(&snapshots);
+	return ret;
 }
 
 long qcow2_snapshots_find(const struct qcow2_snapshots *snapshots,

@@ -79,22 +79,12 @@ static int gather(struct walk *walk, struct run next, struct gild_error *err)
 	return 0;
 }
 
-/* The host clusters that an L2 entry refers to. */
 static struct run clusters_of(const struct qcow2 *q, struct qcow2_entry entry)
 {
-	uint64_t offset = entry_offset(entry), last;
+	struct run run = { .packed = entry_is_compressed(entry) };
 
-	if (!entry_is_compressed(entry))
-		return (struct run){ .first = offset >> q->cluster_bits,
-				     .count = offset != 0 };
-	offset = compressed_offset(q, entry);
-	last = offset + compressed_length(q, entry) - 1;
-	return (struct run){
-		.first = offset >> q->cluster_bits,
-		.count = (last >> q->cluster_bits) -
-			 (offset >> q->cluster_bits) + 1,
-		.packed = true,
-	};
+	run.count = entry_clusters(q, entry, &run.first);
+	return run;
 }
 
 static int walk_table(struct walk *walk, uint64_t offset,
