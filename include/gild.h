@@ -519,6 +519,8 @@ struct gild_convert_options {
 	bool target_is_zero;           /* with no_create: it reads as zeros */
 	bool salvage;                  /* unreadable parts become zeros */
 	bool no_reflink;
+	bool keep_snapshots;           /* of the one source, which has more than
+					* its active disk to be copied */
 	bool sync;                     /* new file on stable storage on return */
 	uint64_t sparse_size;          /* -S, bytes; GILD_SPARSE_DEFAULT: 4096 */
 	unsigned workers;              /* -m; 0: by the machine */

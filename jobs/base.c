@@ -37,6 +37,15 @@ bool base_is_shared(const struct image *base, const struct source *source)
 	       image_same_file(below->storage, base->storage);
 }
 
+void base_set(struct copy *copy, const struct target *target)
+{
+	copy->target_is_zero = target->is_zero;
+	copy->keeps_rest = target->keeps_rest;
+	copy->base = target->base;
+	copy->keep_depth = target->base && !copy->source.start &&
+			   base_is_shared(target->base, &copy->source);
+}
+
 uint64_t base_zeros(struct image *base, uint64_t offset, uint64_t length)
 {
 	struct extent extent;
@@ -78,7 +87,7 @@ static int compare_units(const struct copy *copy, struct chunk *chunk,
 	for (uint64_t at = from; at < to; at += n, first++) {
 		n = min_u64(copy->unit, to - at);
 		if (!memcmp(chunk->data + at, chunk->below + at, n))
-			chunk->states[first] = UNIT_KEEP;
+			chunk->states[first] = copy_left(copy);
 	}
 	return 0;
 }
@@ -90,7 +99,8 @@ int base_compare(const struct copy *copy, struct chunk *chunk,
 
 	for (uint64_t i = 0; i < units; i = end) {
 		for (end = i; end < units; end++)
-			if (chunk->states[end] == UNIT_KEEP)
+			if (chunk->states[end] != UNIT_ZERO &&
+			    chunk->states[end] != UNIT_DATA)
 				break;
 		if (end == i)
 			end++;

@@ -7,11 +7,15 @@
 #define JOBS_BASE_H
 
 #include "jobs/copy.h"
+#include "jobs/target.h"
 
 /* Open the backing file that a new target is to have, with the sources' way of
  * locking. NULL on failure. */
 struct image *base_open(const struct gild_convert_options *options,
 			const struct source *source, struct gild_error *err);
+
+/* From where the target of a copy gets what is not written. */
+void base_set(struct copy *copy, const struct target *target);
 
 /* Does what the source has from its own backing file come from the base, too?
  * Then it need not even be read. */

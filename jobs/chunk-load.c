@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "jobs/base.h"
+#include "jobs/past.h"
 #include "util/bytes.h"
 #include "util/zeros.h"
 
@@ -26,9 +27,11 @@ uint64_t chunk_idle(const struct copy *copy, uint64_t offset,
 		    const struct image *top)
 {
 	if (is_left_to_backing(copy, layer, top))
-		return extent->length;
+		return copy->past ? 0 : extent->length;
 	if (extent->kind != EXTENT_ZERO)
 		return 0;
+	if (copy->past)
+		return past_is_over(copy, offset) ? extent->length : 0;
 	if (copy->base)
 		return base_zeros(copy->base, offset, extent->length);
 	return copy->target_is_zero && copy->find_zeros ? extent->length : 0;
@@ -133,29 +136,51 @@ static int load_extent(const struct copy *copy, struct chunk *chunk,
 			 err);
 }
 
-static int load_images(const struct copy *copy, struct chunk *chunk,
-		       struct gild_error *err)
+/* Bytes [at, to) of the chunk, whole units (or its end). */
+static int load_extents(const struct copy *copy, struct chunk *chunk,
+			uint64_t at, uint64_t to, struct gild_error *err)
 {
 	struct image *layer, *top;
 	struct extent extent;
-	uint64_t at, end;
+	uint64_t end;
 	bool kept;
 
-	memset(chunk->states, 0, chunk_units(copy, chunk) *
-				 sizeof(*chunk->states));
-	for (at = 0; at < chunk->length; at = end) {
-		if (source_map(&copy->source, chunk->start + at,
-			       chunk->length - at, &extent, &layer, &top,
-			       err) < 0) {
+	for (; at < to; at = end) {
+		if (source_map(&copy->source, chunk->start + at, to - at,
+			       &extent, &layer, &top, err) < 0) {
 			if (!copy->salvage)
 				return -1;
 			extent = (struct extent){ .kind = EXTENT_DATA,
-				.length = chunk->length - at };
+				.length = to - at };
 			layer = top;
 		}
 		end = at + extent.length;
 		kept = is_left_to_backing(copy, layer, top);
 		if (load_extent(copy, chunk, at, end, &extent, kept, err) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Units that are there, or can be linked, are not read. */
+static int load_images(const struct copy *copy, struct chunk *chunk,
+		       struct gild_error *err)
+{
+	uint64_t units = chunk_units(copy, chunk), end;
+	enum unit_state left = copy_left(copy);
+
+	for (uint64_t i = 0; i < units; i++)
+		chunk->states[i] = left;
+	if (copy->past)
+		past_mark(copy, chunk, left);
+	for (uint64_t i = 0; i < units; i = end) {
+		for (end = i; end < units && chunk->states[end] == left; end++)
+			;
+		if (end == i)
+			end++;
+		else if (load_extents(copy, chunk, i * copy->unit,
+				      min_u64(end * copy->unit, chunk->length),
+				      err) < 0)
 			return -1;
 	}
 	return 0;

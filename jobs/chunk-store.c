@@ -4,7 +4,7 @@
  * then the bytes, in as few writes as their places allow; then the links.
  */
 #include "formats/extent-io.h"
-#include "jobs/copy.h"
+#include "jobs/past.h"
 #include "util/bytes.h"
 
 /* Virtual size to begin with when a stream's length is not known; doubled
@@ -37,24 +37,31 @@ static void remember(struct chunk *chunk, const struct write_plan *plan,
 	};
 }
 
+/* Where in the target a unit begins. */
+static uint64_t place_of(const struct copy *copy, const struct chunk *chunk,
+			 uint64_t unit)
+{
+	return chunk->start + copy->shift + unit * copy->unit;
+}
+
 /* Plain units [first, end). */
 static int place_plain(struct copy *copy, struct chunk *chunk, uint64_t first,
 		       uint64_t end, struct gild_error *err)
 {
 	struct image *target = copy->target;
 	uint64_t at = first * copy->unit, to = end * copy->unit, n;
+	uint64_t start = place_of(copy, chunk, 0);
 	struct write_plan plan;
 
 	/* The copy's last unit may reach beyond the last cluster. */
 	to = min_u64(to, round_up(chunk->length, max_u64(target->unit,
 							 target->cluster_size)));
 	for (; at < to; at += n) {
-		if (target->ops->prepare_write(target, chunk->start + at,
-					       to - at, &plan, err) < 0)
+		if (target->ops->prepare_write(target, start + at, to - at,
+					       &plan, err) < 0)
 			return -1;
-		n = min_u64(to - at, plan.start + plan.length -
-				     (chunk->start + at));
-		remember(chunk, &plan, chunk->start + at, chunk->data + at, n);
+		n = min_u64(to - at, plan.start + plan.length - (start + at));
+		remember(chunk, &plan, start + at, chunk->data + at, n);
 	}
 	return 0;
 }
@@ -67,7 +74,7 @@ static int place_compressed(struct copy *copy, struct chunk *chunk,
 	struct write_plan plan;
 
 	if (target->ops->prepare_compressed(target,
-					    chunk->start + unit * copy->unit,
+					    place_of(copy, chunk, unit),
 					    chunk->stored[unit], &plan,
 					    err) < 0)
 		return -1;
@@ -78,14 +85,24 @@ static int place_compressed(struct copy *copy, struct chunk *chunk,
 static int place_zeros(struct copy *copy, const struct chunk *chunk,
 		       uint64_t first, uint64_t end, struct gild_error *err)
 {
-	uint64_t start = chunk->start + first * copy->unit;
-	uint64_t stop = min_u64(chunk->start + end * copy->unit,
-				copy->target->size);
+	uint64_t start = place_of(copy, chunk, first);
+	uint64_t stop = min_u64(place_of(copy, chunk, end), copy->target->size);
 
 	if (copy->target_is_zero || start >= stop)
 		return 0;
 	return image_zero(copy->target, start, stop - start, GILD_ZERO_UNMAP,
 			  err);
+}
+
+/* What the backing file has, and an earlier tree had not. */
+static int place_nothing(struct copy *copy, const struct chunk *chunk,
+			 uint64_t first, uint64_t end, struct gild_error *err)
+{
+	struct image *target = copy->target;
+	uint64_t start = place_of(copy, chunk, first);
+	uint64_t stop = min_u64(place_of(copy, chunk, end), target->size);
+
+	return image_adopt(target, NULL, start, stop - start, err);
 }
 
 static int place_compressed_run(struct copy *copy, struct chunk *chunk,
@@ -136,6 +153,29 @@ static int place_tail(struct copy *copy, const struct chunk *chunk,
 	}
 }
 
+/* Units [first, end), all of one state. */
+static int place_alike(struct copy *copy, struct chunk *chunk, uint64_t first,
+		       uint64_t end, const unsigned char **bytes,
+		       struct gild_error *err)
+{
+	switch (chunk->states[first]) {
+	case UNIT_KEEP:
+		break;
+	case UNIT_LEAVE:
+		return place_nothing(copy, chunk, first, end, err);
+	case UNIT_ZERO:
+		return place_zeros(copy, chunk, first, end, err);
+	case UNIT_DATA:
+		if (copy->compress)
+			return place_compressed_run(copy, chunk, first, end,
+						    bytes, err);
+		return place_plain(copy, chunk, first, end, err);
+	case UNIT_LINK:
+		return past_link(copy, chunk, first, end, err);
+	}
+	return 0;
+}
+
 static int place_units(struct copy *copy, struct chunk *chunk, uint64_t units,
 		       struct gild_error *err)
 {
@@ -147,13 +187,7 @@ static int place_units(struct copy *copy, struct chunk *chunk, uint64_t units,
 		for (end = i + 1; end < units; end++)
 			if (chunk->states[end] != chunk->states[i])
 				break;
-		if (chunk->states[i] == UNIT_ZERO)
-			ret = place_zeros(copy, chunk, i, end, err);
-		else if (chunk->states[i] == UNIT_DATA && copy->compress)
-			ret = place_compressed_run(copy, chunk, i, end, &bytes,
-						   err);
-		else if (chunk->states[i] == UNIT_DATA)
-			ret = place_plain(copy, chunk, i, end, err);
+		ret = place_alike(copy, chunk, i, end, &bytes, err);
 	}
 	return ret;
 }
@@ -264,8 +298,8 @@ static int tell(struct copy *copy, const struct chunk *chunk,
 		at = i * copy->unit;
 		to = min_u64(end * copy->unit, chunk->length);
 		if (chunk->states[i] == UNIT_DATA &&
-		    image_wrote(copy->target, chunk->start + at, to - at,
-				err) < 0)
+		    image_wrote(copy->target, place_of(copy, chunk, i),
+				to - at, err) < 0)
 			return -1;
 	}
 	return 0;

@@ -3,6 +3,7 @@
  * Converting: what the options mean for a copy, and which way it goes:
  *
  *   images -> image          copy.c, or share.c where blocks can be shared
+ *   an image's snapshots, too    keep.c, one copy.c after the other
  *   stream -> image          copy.c; the target grows as bytes come
  *   images -> raw stream     copy.c
  *   images -> qcow2 stream   copy.c lays it out, emit.c sends it
@@ -12,6 +13,7 @@
 #include "jobs/base.h"
 #include "jobs/bitmaps.h"
 #include "jobs/emit.h"
+#include "jobs/keep.h"
 #include "jobs/share.h"
 #include "jobs/target.h"
 #include "util/bytes.h"
@@ -76,6 +78,29 @@ static int check_streams(const struct gild_convert_options *options,
 	return 0;
 }
 
+/* What has no place for snapshots, or nothing that they could be of. */
+static int check_keeping(const struct gild_convert_options *options,
+			 const struct format_ops *ops, struct gild_error *err)
+{
+	if (options->source_count != 1 || !options->target)
+		return fail(err, GILD_ERR_UNSUPPORTED, 0,
+			    "snapshots are kept from one image to one other, "
+			    "and streams have none");
+	if (!ops->snapshots)
+		return fail(err, GILD_ERR_UNSUPPORTED, 0,
+			    "snapshots cannot be kept: format %s has none",
+			    ops->name);
+	if (options->no_create)
+		return fail(err, GILD_ERR_UNSUPPORTED, 0,
+			    "snapshots cannot be kept in an image that is "
+			    "there already");
+	if (image_of(options->sources[0])->snapshot || options->part)
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "of one snapshot, or of a part of a disk, no "
+			    "others can be kept");
+	return 0;
+}
+
 static int check_options(const struct gild_convert_options *options,
 			 struct gild_error *err)
 {
@@ -106,6 +131,8 @@ static int check_options(const struct gild_convert_options *options,
 		return fail(err, GILD_ERR_INVALID, 0,
 			    "--target-is-zero says something about a target "
 			    "that is there already (-n)");
+	if (options->keep_snapshots && check_keeping(options, ops, err) < 0)
+		return -1;
 	return check_streams(options, err);
 }
 
@@ -123,17 +150,6 @@ static uint64_t granule(const struct gild_convert_options *options)
 	while (size * 2 <= options->sparse_size && size < MAX_GRANULE)
 		size *= 2;
 	return size;
-}
-
-/* From where the target gets what is not written. */
-static void set_base(struct copy *copy, const struct target *target)
-{
-	copy->target_is_zero = target->is_zero;
-	copy->keeps_rest = target->keeps_rest;
-	copy->base = target->base;
-	copy->keep_depth = target->base &&
-			   !copy->source.start &&
-			   base_is_shared(target->base, &copy->source);
 }
 
 static struct copy copy_for(const struct source *source,
@@ -196,7 +212,7 @@ static int to_image(const struct source *source,
 		return -1;
 	copy_set_target(&copy, target.image, options->compress,
 			granule(options));
-	set_base(&copy, &target);
+	base_set(&copy, &target);
 	if (bitmaps_check_target(source, target.image, options, err) < 0 ||
 	    fill_target(&copy, options, err) < 0 ||
 	    bitmaps_copy(source, target.image, options, err) < 0)
@@ -209,6 +225,21 @@ static int to_image(const struct source *source,
 err:
 	target_abandon(&target);
 	return -1;
+}
+
+static int with_snapshots(const struct source *source,
+			  const struct gild_convert_options *options,
+			  struct gild_job *job, struct gild_error *err)
+{
+	struct copy copy = copy_for(source, options, job);
+	size_t count;
+
+	if (keep_count(image_of(options->sources[0]), &count, err) < 0)
+		return -1;
+	/* Without any there are faster ways. */
+	if (!count)
+		return to_image(source, options, job, err);
+	return keep_run(&copy, options, granule(options), err);
 }
 
 /* --------------------------------------------------------- to a stream -- */
@@ -235,7 +266,7 @@ static int to_image_stream(const struct source *source,
 		return -1;
 	copy_set_target(&copy, target.image, options->compress,
 			granule(options));
-	set_base(&copy, &target);
+	base_set(&copy, &target);
 	ret = bitmaps_check_target(source, target.image, options, err);
 	if (!ret)
 		ret = copy_run(&copy, copy_workers(options->workers), err);
@@ -263,6 +294,8 @@ int gild_convert(const struct gild_convert_options *options,
 	if (options->part && source_cut(&source, options->start,
 					options->length, err) < 0)
 		return -1;
+	if (options->keep_snapshots)
+		return with_snapshots(&source, options, job, err);
 	if (options->target)
 		return to_image(&source, options, job, err);
 	if (is_raw(options))

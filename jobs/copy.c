@@ -4,6 +4,7 @@
 
 #include <stdlib.h>
 
+#include "jobs/past.h"
 #include "util/bytes.h"
 #include "util/cleanup.h"
 #include "util/memory.h"
@@ -14,19 +15,29 @@
 
 /* ---------------------------------------------------------- taking chunks -- */
 
+/* How much of the extent at offset needs no work? */
+static uint64_t idle_extent(const struct copy *copy, uint64_t offset)
+{
+	uint64_t length = copy->source.size - offset;
+	struct image *layer, *top;
+	struct extent extent;
+
+	/* An error is met again, and told, when the chunk is loaded. */
+	if (source_map(&copy->source, offset, length, &extent, &layer, &top,
+		       NULL) < 0)
+		return 0;
+	return chunk_idle(copy, offset, &extent, layer, top);
+}
+
 /* From at, how far may be stepped over, in whole chunks? */
 static uint64_t step_over(struct copy *copy, uint64_t at)
 {
 	uint64_t size = copy->source.size, end, idle;
-	struct image *layer, *top;
-	struct extent extent;
 
 	while (at < size) {
-		/* An error is met again, and told, when the chunk is loaded. */
-		if (source_map(&copy->source, at, size - at, &extent, &layer,
-			       &top, NULL) < 0)
-			return at;
-		idle = chunk_idle(copy, at, &extent, layer, top);
+		idle = copy->past ? past_same(copy, at) : 0;
+		if (!idle)
+			idle = idle_extent(copy, at);
 		end = at + idle;
 		if (end < size)
 			end = round_down(end, copy->chunk);
@@ -181,6 +192,7 @@ static void chunk_free(struct chunk *chunk)
 	free(chunk->packed);
 	free(chunk->states);
 	free(chunk->stored);
+	free(chunk->links);
 	free(chunk->placed);
 }
 
@@ -207,9 +219,12 @@ static int chunk_init(const struct copy *copy, struct chunk *chunk,
 		chunk->below = memory_io_buffer(copy->chunk);
 	if (copy->compress)
 		chunk->packed = memory_io_buffer(copy->chunk);
+	if (copy->past)
+		chunk->links = calloc(units, sizeof(*chunk->links));
 	if (!chunk->data || !chunk->states || !chunk->stored ||
 	    !chunk->placed || (copy->base && !chunk->below) ||
-	    (copy->compress && !chunk->packed))
+	    (copy->compress && !chunk->packed) ||
+	    (copy->past && !chunk->links))
 		return fail_nomem(err);
 	return 0;
 }
@@ -258,7 +273,8 @@ int copy_run(struct copy *copy, unsigned workers, struct gild_error *err)
 	pthread_mutex_init(&copy->taking, NULL);
 	pthread_mutex_init(&copy->lock, NULL);
 	pthread_cond_init(&copy->moved, NULL);
-	job_total(copy->job, copy->source.size);
+	if (!copy->is_part)
+		job_total(copy->job, copy->source.size);
 	if (workers_run(workers, work, copy, err) < 0)
 		return -1;
 	pthread_mutex_destroy(&copy->taking);

@@ -18,11 +18,16 @@
 #include "jobs/job.h"
 #include "jobs/source.h"
 
-/* What is to be done with a unit of the target. */
+struct past;
+
+/* What is to be done with a unit of the target; of what is found out bit by
+ * bit the later ones count. */
 enum unit_state {
-	UNIT_KEEP, /* nothing: the target's backing file has the same */
+	UNIT_KEEP, /* nothing: the target has the same */
+	UNIT_LEAVE, /* to the backing file, which has the same */
 	UNIT_ZERO,
 	UNIT_DATA,
+	UNIT_LINK, /* to what a snapshot of the target has */
 };
 
 struct copy {
@@ -43,6 +48,11 @@ struct copy {
 				    * there already; 0: copy all */
 	struct image *base;        /* the target's backing file, to compare
 				    * with, or NULL */
+	const struct past *past;   /* of the disk, which the target has; NULL:
+				    * none, it has nothing */
+	uint64_t shift;            /* from offsets of the source to those of
+				    * the target; a multiple of its units */
+	bool is_part;              /* of a job, whose total is set */
 	bool salvage;
 	void (*warn)(void *opaque, const char *message);
 	void *opaque;
@@ -77,6 +87,7 @@ struct chunk {
 	unsigned char *packed;     /* compressed units, one behind the other */
 	enum unit_state *states;   /* of each unit */
 	uint32_t *stored;          /* length in packed; 0: plain */
+	uint32_t *links;           /* with a past: of UNIT_LINK, to which */
 	struct placed *placed;
 	size_t placed_count;
 };
@@ -94,6 +105,12 @@ unsigned copy_workers(unsigned wanted);
 
 /* Copy with so many workers. */
 int copy_run(struct copy *copy, unsigned workers, struct gild_error *err);
+
+/* What becomes of a unit that the target's backing file has. */
+static inline enum unit_state copy_left(const struct copy *copy)
+{
+	return copy->past ? UNIT_LEAVE : UNIT_KEEP;
+}
 
 /* chunk-load.c: fill data, states, packed. */
 int chunk_load(struct copy *copy, struct chunk *chunk, struct gild_error *err);

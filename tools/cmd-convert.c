@@ -29,7 +29,7 @@ struct arguments {
 	unsigned workers;
 	enum progress_mode progress;
 	bool compress, no_create, target_is_zero, salvage, no_reflink, sync;
-	bool bitmaps, skip_broken_bitmaps;
+	bool bitmaps, skip_broken_bitmaps, keep_snapshots;
 	bool quiet, out_of_order, copy_range, target_spec;
 };
 
@@ -45,6 +45,8 @@ static const struct option_row rows[] = {
 		   "the same as -B"),
 	STRING_ROW('F', "backing-fmt", "FMT", struct arguments, backing_format,
 		   "format of that FILE; recorded in the target"),
+	FLAG_ROW(0, "keep-snapshots", struct arguments, keep_snapshots,
+		 "copy the source's internal snapshots, too (qcow2)"),
 	FLAG_ROW('n', "no-create", struct arguments, no_create,
 		 "write into the target that is there already"),
 	FLAG_ROW(0, "target-is-zero", struct arguments, target_is_zero,
@@ -326,6 +328,7 @@ static void fill_options(struct gild_convert_options *options,
 	options->salvage = arguments->salvage;
 	options->bitmaps = arguments->bitmaps;
 	options->skip_broken_bitmaps = arguments->skip_broken_bitmaps;
+	options->keep_snapshots = arguments->keep_snapshots;
 	options->no_reflink = arguments->no_reflink;
 	options->sync = arguments->sync;
 	options->sparse_size = arguments->sparse_size;
