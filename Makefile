@@ -11,6 +11,7 @@
 ##   check-long      long tests, whole suites under sanitizers, brief fuzzing
 ##   check-asan check-ubsan check-tsan
 ##                   the whole suite in one sanitizer build
+##   check-clients   programs that call qemu-img: libvirt, libguestfs, its tools
 ##   check-layers    does every include point down?
 ##   check-headers   does every header compile alone?
 ##   fuzz            fuzz every target for FUZZ_SECONDS each (60)
@@ -312,6 +313,13 @@ check-long:
 		$(call long-items,asan) -l normal -t 900 \
 		$(foreach v,asan ubsan tsan,$(call unit-items,$(v)) \
 		$(call shell-items,$(v)))
+
+.PHONY: check-clients
+check-clients:
+	@scripts/deps build test clients
+	+@$(MAKE) all
+	@$(run-tests) -t 1800 release:tests/test-clients.sh \
+		release:tests/long-clients.sh
 
 .PHONY: check-layers check-headers lint
 check-layers:

@@ -11,7 +11,7 @@
 
 # shellcheck source=tests/lib.sh
 . "${BASH_SOURCE%/*}/../tests/lib.sh"
-PEER=${PEER:-$(command -v qemu-img || :)}
+PEER=${PEER:-$(type -P qemu-img || :)}
 requires "$PEER --version"
 requires "python3 --version"
 
