@@ -100,34 +100,12 @@ static int grow_l1(struct qcow2 *q, uint64_t size, struct gild_error *err)
 	return 0;
 }
 
-/* They take part in it, and have to fit, too. */
-static int check_bitmaps(const struct qcow2 *q, uint64_t size,
-			 struct gild_error *err)
-{
-	for (uint32_t i = 0; q->bitmaps && i < q->bitmaps->count; i++) {
-		const struct qcow2_bitmap *bitmap = &q->bitmaps->list[i];
-
-		if (qcow2_bitmap_check(q, bitmap, err) < 0)
-			return -1;
-		if (size && qcow2_bits_bytes(size, bitmap->granularity_bits) <=
-				    QCOW2_MAX_BITMAP_BYTES)
-			continue;
-		fail(err, GILD_ERR_RANGE, 0,
-		     "bitmap \"%s\" cannot be of a disk of %llu bytes",
-		     bitmap->name, (unsigned long long)size);
-		return error_hint(err, "remove it before (gild bitmap "
-				  "--remove)");
-	}
-	return 0;
-}
-
 static int change_size(struct qcow2 *q, uint64_t size, struct gild_error *err)
 {
 	struct qcow2_header header = q->header;
 
 	if (qcow2_begin_metadata(q, err) < 0 ||
-	    check_bitmaps(q, size, err) < 0 ||
-	    qcow2_bitmaps_hold_all(q, err) < 0)
+	    qcow2_bitmaps_begin_resize(q, size, err) < 0)
 		return -1;
 	header = q->header;
 	header.size = size;

@@ -126,16 +126,12 @@ int qcow2_writeback(struct qcow2 *q, bool closing, struct gild_error *err)
 	return closing && q->header_fit ? finish(q, err) : 0;
 }
 
-/* Bitmaps vouch for data, so that is there first. Where they fail to be stored
- * the rest is brought to its end all the same. */
+/* A mark too many does no harm, so bitmaps need not wait for the data. Where
+ * they fail to be stored the rest is brought to its end all the same. */
 static int write_last(struct qcow2 *q, struct gild_error *err)
 {
-	int ret = 0;
+	int ret = q->broken ? 0 : qcow2_bitmaps_store(q, err);
 
-	if (q->tracking)
-		ret = qcow2_writeback(q, false, err);
-	if (!ret)
-		ret = qcow2_bitmaps_store(q, err);
 	if (qcow2_writeback(q, true, ret ? NULL : err) < 0)
 		ret = -1;
 	return ret;

@@ -36,25 +36,28 @@ static int guard_directory(struct qcow2 *q, struct gild_error *err)
 	return qcow2_guard_add(q, offset, length, err);
 }
 
+/* *room: bytes that tables may still have. */
 static int guard_table(struct qcow2 *q, struct qcow2_bitmap *bitmap,
-		       uint64_t file_size, struct gild_error *err)
+		       uint64_t file_size, uint64_t *room,
+		       struct gild_error *err)
 {
 	uint64_t offset = bitmap->table_offset;
 	uint64_t length = bitmap->table_entries * 8ULL;
 
-	if (!is_aligned(offset, q->cluster_size) ||
+	if (length > *room || !is_aligned(offset, q->cluster_size) ||
 	    !range_within(offset, length,
 			  round_up(file_size, q->cluster_size)) ||
 	    qcow2_guard_hit(q, offset, length)) {
 		bitmap->astray = true;
 		return 0;
 	}
+	*room -= length;
 	return qcow2_guard_add(q, offset, length, err);
 }
 
 int qcow2_bitmaps_guard(struct qcow2 *q, struct gild_error *err)
 {
-	uint64_t file_size;
+	uint64_t file_size, room = QCOW2_MAX_BITMAP_TABLES;
 
 	if (!q->bitmaps || !q->bitmaps->count)
 		return 0;
@@ -62,7 +65,8 @@ int qcow2_bitmaps_guard(struct qcow2 *q, struct gild_error *err)
 	    storage_size(q->image.storage, &file_size, err) < 0)
 		return -1;
 	for (uint32_t i = 0; i < q->bitmaps->count; i++)
-		if (guard_table(q, &q->bitmaps->list[i], file_size, err) < 0)
+		if (guard_table(q, &q->bitmaps->list[i], file_size, &room,
+				err) < 0)
 			return -1;
 	return 0;
 }
@@ -114,18 +118,21 @@ static uint64_t claimed_by(const struct qcow2_bits *bits)
 	return bytes;
 }
 
-/* Bytes of the file that tables and bits to be read may still claim. */
-static int room_left(struct qcow2 *q, uint64_t *room, struct gild_error *err)
+/* Beside what is in memory already. */
+static int room_left(const struct qcow2 *q, struct qcow2_room *room,
+		     struct gild_error *err)
 {
-	uint64_t claimed = 0;
+	const struct qcow2_bits *bits;
 
-	if (storage_size(q->image.storage, room, err) < 0)
+	if (qcow2_room_whole(q, room, err) < 0)
 		return -1;
-	*room = round_up(*room, q->cluster_size);
-	for (uint32_t i = 0; i < q->bitmaps->count; i++)
-		if (q->bitmaps->list[i].bits)
-			claimed += claimed_by(q->bitmaps->list[i].bits);
-	*room -= min_u64(*room, claimed);
+	for (uint32_t i = 0; i < q->bitmaps->count; i++) {
+		bits = q->bitmaps->list[i].bits;
+		if (!bits)
+			continue;
+		room->file -= min_u64(room->file, claimed_by(bits));
+		room->memory -= min_u64(room->memory, qcow2_bits_memory(bits));
+	}
 	return 0;
 }
 
@@ -140,7 +147,7 @@ static void let_go(struct qcow2 *q)
 }
 
 int qcow2_bitmap_hold(struct qcow2 *q, struct qcow2_bitmap *bitmap,
-		      uint64_t *room, struct gild_error *err)
+		      struct qcow2_room *room, struct gild_error *err)
 {
 	if (bitmap->ours)
 		return 0;
@@ -159,13 +166,14 @@ static bool is_enabled(const struct qcow2_bitmap *bitmap)
 
 /* One that cannot be kept up to date says so from now on. */
 static int track_one(struct qcow2 *q, struct qcow2_bitmap *bitmap,
-		     uint64_t *room, struct gild_error *err)
+		     struct qcow2_room *room, struct gild_error *err)
 {
 	struct gild_error why;
 
 	if (qcow2_bitmap_hold(q, bitmap, room, &why) == 0)
 		return 0;
-	if (why.kind == GILD_ERR_IO || why.kind == GILD_ERR_NOMEM) {
+	if (why.kind == GILD_ERR_IO || why.kind == GILD_ERR_NOMEM ||
+	    why.kind == GILD_ERR_RANGE) {
 		if (err)
 			*err = why;
 		return -1;
@@ -177,7 +185,7 @@ static int track_one(struct qcow2 *q, struct qcow2_bitmap *bitmap,
 /* *any: there are enabled ones. */
 static int track_all(struct qcow2 *q, bool *any, struct gild_error *err)
 {
-	uint64_t room;
+	struct qcow2_room room;
 
 	*any = false;
 	if (room_left(q, &room, err) < 0)
@@ -251,9 +259,49 @@ int qcow2_wrote(struct image *image, uint64_t offset, uint64_t length,
 
 /* -------------------------------------------------------------- resizing -- */
 
+int qcow2_bitmaps_check_tables(uint64_t bytes, struct gild_error *err)
+{
+	if (bytes <= QCOW2_MAX_BITMAP_TABLES)
+		return 0;
+	fail(err, GILD_ERR_RANGE, 0,
+	     "the tables of all bitmaps would take more than 64 MiB");
+	return error_hint(err, "remove some (gild bitmap --remove)");
+}
+
+static int check_one_size(const struct qcow2 *q,
+			  const struct qcow2_bitmap *bitmap, uint64_t size,
+			  struct gild_error *err)
+{
+	if (qcow2_bitmap_check(q, bitmap, err) < 0)
+		return -1;
+	if (size && qcow2_bits_bytes(size, bitmap->granularity_bits) <=
+			    QCOW2_MAX_BITMAP_BYTES)
+		return 0;
+	fail(err, GILD_ERR_RANGE, 0,
+	     "bitmap \"%s\" cannot be of a disk of %llu bytes", bitmap->name,
+	     (unsigned long long)size);
+	return error_hint(err, "remove it before (gild bitmap --remove)");
+}
+
+static int check_size(const struct qcow2 *q, uint64_t size,
+		      struct gild_error *err)
+{
+	uint64_t tables = 0;
+
+	for (uint32_t i = 0; i < q->bitmaps->count; i++) {
+		const struct qcow2_bitmap *bitmap = &q->bitmaps->list[i];
+
+		if (check_one_size(q, bitmap, size, err) < 0)
+			return -1;
+		tables += qcow2_bitmap_table_bytes(q, size,
+						   bitmap->granularity_bits);
+	}
+	return qcow2_bitmaps_check_tables(tables, err);
+}
+
 static int hold_all(struct qcow2 *q, struct gild_error *err)
 {
-	uint64_t room;
+	struct qcow2_room room;
 
 	if (room_left(q, &room, err) < 0)
 		return -1;
@@ -263,10 +311,13 @@ static int hold_all(struct qcow2 *q, struct gild_error *err)
 	return qcow2_bitmaps_write_flags(q, err);
 }
 
-int qcow2_bitmaps_hold_all(struct qcow2 *q, struct gild_error *err)
+int qcow2_bitmaps_begin_resize(struct qcow2 *q, uint64_t size,
+			       struct gild_error *err)
 {
 	if (!qcow2_bitmaps_exist(q))
 		return 0;
+	if (check_size(q, size, err) < 0)
+		return -1;
 	if (hold_all(q, err) < 0) {
 		let_go(q);
 		return -1;
@@ -333,6 +384,15 @@ static int check_lost(const struct qcow2 *q, struct gild_error *err)
 	return 0;
 }
 
+/* From here on what the file says counts. Where that cannot be read now the
+ * next change asks again. */
+static void start_over(struct qcow2 *q)
+{
+	qcow2_bitmaps_forget(q);
+	q->header_fit = qcow2_guard_fill(q, NULL) == 0 &&
+			qcow2_bitmaps_open(q, NULL) == 0;
+}
+
 int qcow2_bitmaps_store(struct qcow2 *q, struct gild_error *err)
 {
 	int ret;
@@ -346,8 +406,7 @@ int qcow2_bitmaps_store(struct qcow2 *q, struct gild_error *err)
 	if (ret < 0) {
 		error_prefix(err, "storing bitmaps, which are inconsistent "
 				  "now: ");
-		qcow2_bitmaps_forget(q);
-		qcow2_guard_fill(q, NULL);
+		start_over(q);
 		return -1;
 	}
 	ret = check_lost(q, err);

@@ -7,7 +7,7 @@
  *
  * As with snapshots, what the header leads to is not changed in place: tables,
  * clusters and the directory are written elsewhere, then the header is switched
- * to them (data.c). The one exception is a flag of a directory entry:
+ * to them (switch.c). The one exception is a flag of a directory entry:
  * one byte, old or new.
  *
  * Enabled bitmaps are brought into memory before the first change of the disk,
@@ -17,7 +17,8 @@
  * and all one can do with it is remove it.
  *
  * What a directory claims is believed only as far as it fits into the file: all
- * tables and clusters of bits together are no larger than that.
+ * tables and clusters of bits together are no larger than that. A file may be
+ * large and empty, so what is brought into memory has its own bound.
  *
  * Lock: as the image's tables; marking shares it (and has one of its own).
  */
@@ -27,7 +28,9 @@
 #include "formats/qcow2/qcow2.h"
 
 #define QCOW2_MAX_BITMAP_NAME 1023
-#define QCOW2_MAX_BITMAP_BYTES (512ULL << 20) /* of bits */
+#define QCOW2_MAX_BITMAP_BYTES (512ULL << 20)	/* of bits, of one */
+#define QCOW2_MAX_BITMAP_TABLES (64ULL << 20)	/* all tables in the file */
+#define QCOW2_MAX_BITMAP_MEMORY (1024ULL << 20) /* all brought into memory */
 #define QCOW2_MIN_GRANULARITY_BITS 9
 #define QCOW2_MAX_GRANULARITY_BITS 31
 #define QCOW2_BITMAP_DIRTY_TRACKING 1 /* the only type */
@@ -92,6 +95,8 @@ void qcow2_bits_merge(struct qcow2_bits *bits, struct qcow2_bits *from);
 void qcow2_bits_resize(struct qcow2_bits *bits, uint64_t size);
 /* Do they differ from what the file has? */
 bool qcow2_bits_changed(const struct qcow2_bits *bits);
+/* Bytes of memory that they take. */
+uint64_t qcow2_bits_memory(const struct qcow2_bits *bits);
 
 /* ---- table.c: the directory --------------------------------------- */
 
@@ -128,7 +133,8 @@ struct qcow2_bitmap {
 	struct qcow2_bits *bits; /* owned; NULL: not in memory */
 	bool ours;		 /* marked "in use" in the file, by us: what
 				* counts is in memory */
-	bool astray;		 /* the table is not where one can be */
+	bool astray;		 /* the table is not where one can be, or too
+				* large */
 };
 
 struct qcow2_bitmaps {
@@ -155,18 +161,45 @@ unsigned char *qcow2_bitmaps_encode(const struct qcow2_bitmaps *bitmaps,
 /* Only flags have changed: write it where it is. Durable on return. */
 int qcow2_bitmaps_write_flags(struct qcow2 *q, struct gild_error *err);
 
-/* ---- data.c: bits in the file, and switching to others ------------ */
+/* ---- data.c: bits in the file -------------------------------------------- */
 
 /* Can it be used, and does it belong to a disk of this size? Says IN_USE ones
  * are inconsistent. */
 int qcow2_bitmap_check(const struct qcow2 *q, const struct qcow2_bitmap *bitmap,
 		       struct gild_error *err);
 
-/* Read a bitmap's bits. *room: bytes of the file that tables and clusters of
- * bits may still claim. */
+/* What bitmaps that are read may still take. */
+struct qcow2_room {
+	uint64_t file;	 /* bytes that tables and clusters of bits lie in */
+	uint64_t memory; /* bytes */
+};
+
+/* All of it. */
+int qcow2_room_whole(const struct qcow2 *q, struct qcow2_room *room,
+		     struct gild_error *err);
+
+/* Bytes of the table of a bitmap of a disk of that size. */
+uint64_t qcow2_bitmap_table_bytes(const struct qcow2 *q, uint64_t size,
+				  uint32_t granularity_bits);
+
+/* Read a bitmap's bits. GILD_ERR_RANGE where they are more than may be in
+ * memory; what else is not GILD_ERR_IO or GILD_ERR_NOMEM is wrong with the
+ * bitmap. */
 struct qcow2_bits *qcow2_bitmap_load(struct qcow2 *q,
 				     const struct qcow2_bitmap *bitmap,
-				     uint64_t *room, struct gild_error *err);
+				     struct qcow2_room *room,
+				     struct gild_error *err);
+
+/* A table in host order, room counted; the caller frees. */
+uint64_t *qcow2_bitmap_read_table(struct qcow2 *q,
+				  const struct qcow2_bitmap *bitmap,
+				  uint64_t file_size, struct qcow2_room *room,
+				  struct gild_error *err);
+/* Can an entry be right? */
+bool qcow2_bitmap_is_entry(const struct qcow2 *q, uint64_t entry,
+			   uint64_t file_size);
+
+/* ---- switch.c: writing others, and switching to them --------------------- */
 
 /* Places in the file that a switch of the header brings into use, and those
  * that it leaves behind. All zero: none. */
@@ -214,15 +247,19 @@ int qcow2_bitmaps_track(struct qcow2 *q, struct gild_error *err);
 
 /* Bring one into memory, and mark it in use when the flags are written. */
 int qcow2_bitmap_hold(struct qcow2 *q, struct qcow2_bitmap *bitmap,
-		      uint64_t *room, struct gild_error *err);
+		      struct qcow2_room *room, struct gild_error *err);
 
 /* See struct format_ops. */
 int qcow2_wrote(struct image *image, uint64_t offset, uint64_t length,
 		struct gild_error *err);
 
+/* May the tables of all bitmaps take so many bytes of the file? */
+int qcow2_bitmaps_check_tables(uint64_t bytes, struct gild_error *err);
+
 /* The disk is about to get another size: all bitmaps come into memory, or
- * there is one that cannot. Then, when it has it: */
-int qcow2_bitmaps_hold_all(struct qcow2 *q, struct gild_error *err);
+ * there is one that cannot be of such a disk. Then, when it has it: */
+int qcow2_bitmaps_begin_resize(struct qcow2 *q, uint64_t size,
+			       struct gild_error *err);
 void qcow2_bitmaps_resize(struct qcow2 *q, uint64_t size);
 
 /* Are there any? */

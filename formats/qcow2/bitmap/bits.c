@@ -196,25 +196,20 @@ void qcow2_bits_clear(struct qcow2_bits *bits)
 
 /* --------------------------------------------------------------- looking -- */
 
-static bool bit_at(const unsigned char *bytes, uint64_t at)
-{
-	return bytes[at / 8] >> (at & 7) & 1;
-}
-
 /* The first bit in [at, end) that is value, or end. */
 static uint64_t find_in(const unsigned char *bytes, uint64_t at, uint64_t end,
 			bool value)
 {
-	uint64_t other = value ? 0 : UINT64_MAX, word;
+	uint64_t word;
 
-	while (at < end && bit_at(bytes, at) != value) {
-		memcpy(&word, bytes + at / 8 / WORD * WORD, WORD);
-		if (word == other)
-			at = (at / 64 + 1) * 64;
-		else
-			at++;
+	for (; at < end; at = round_down(at, 64) + 64) {
+		memcpy(&word, bytes + at / 64 * WORD, WORD);
+		word = (le64toh(word) ^ (value ? 0 : UINT64_MAX)) >> (at & 63);
+		if (word)
+			return min_u64(at + (uint64_t)__builtin_ctzll(word),
+				       end);
 	}
-	return min_u64(at, end);
+	return end;
 }
 
 /* The first bit from at on that is value, or the number of bits. */
@@ -256,14 +251,67 @@ bool qcow2_bits_next(const struct qcow2_bits *bits, uint64_t *offset,
 	return true;
 }
 
-void qcow2_bits_merge(struct qcow2_bits *bits, struct qcow2_bits *from)
+static void merge_words(unsigned char *bytes, const unsigned char *from,
+			uint32_t length, bool *changed)
 {
-	AUTO_UNLOCK pthread_mutex_t *held = lock_mutex(&from->lock);
+	uint64_t word, more;
+
+	for (uint32_t i = 0; i < length; i += WORD) {
+		memcpy(&word, bytes + i, WORD);
+		memcpy(&more, from + i, WORD);
+		*changed = *changed || more & ~word;
+		word |= more;
+		memcpy(bytes + i, &word, WORD);
+	}
+}
+
+/* Of bitmaps alike in everything. */
+static void merge_chunk(struct qcow2_bits *bits, uint32_t index,
+			const struct qcow2_chunk *from)
+{
+	struct qcow2_chunk *chunk = &bits->chunks[index];
+
+	if (!from->bytes || chunk->bytes == qcow2_bits_full)
+		return;
+	if (from->bytes == qcow2_bits_full)
+		set_in_chunk(bits, index, 0, limit_of(bits, index));
+	else if (own_bytes(bits, index))
+		merge_words(chunk->bytes, from->bytes,
+			    qcow2_bits_chunk_bytes(bits, index),
+			    &chunk->changed);
+}
+
+static void merge_runs(struct qcow2_bits *bits, const struct qcow2_bits *from)
+{
 	uint64_t offset = 0, length;
 
 	for (; qcow2_bits_next(from, &offset, &length); offset += length)
 		set(bits, offset, length);
+}
+
+void qcow2_bits_merge(struct qcow2_bits *bits, struct qcow2_bits *from)
+{
+	AUTO_UNLOCK pthread_mutex_t *held = lock_mutex(&from->lock);
+
+	if (bits->size != from->size ||
+	    bits->granularity_bits != from->granularity_bits ||
+	    bits->chunk_size != from->chunk_size)
+		merge_runs(bits, from);
+	else
+		for (uint32_t i = 0; i < bits->count; i++)
+			merge_chunk(bits, i, &from->chunks[i]);
 	bits->lost = bits->lost || from->lost;
+}
+
+uint64_t qcow2_bits_memory(const struct qcow2_bits *bits)
+{
+	uint64_t bytes = bits->count * sizeof(*bits->chunks);
+
+	for (uint32_t i = 0; i < bits->count; i++)
+		if (bits->chunks[i].bytes &&
+		    bits->chunks[i].bytes != qcow2_bits_full)
+			bytes += qcow2_bits_chunk_bytes(bits, i);
+	return bytes;
 }
 
 bool qcow2_bits_changed(const struct qcow2_bits *bits)
@@ -295,7 +343,7 @@ void qcow2_bits_clear_tail(struct qcow2_bits *bits)
 		return;
 	for (uint64_t at = limit;
 	     at < qcow2_bits_chunk_bytes(bits, last) * 8ULL; at++) {
-		if (!bit_at(chunk->bytes, at))
+		if (!(chunk->bytes[at / 8] >> (at & 7) & 1))
 			continue;
 		chunk->bytes[at / 8] &= (unsigned char)~(1U << (at & 7));
 		chunk->changed = true;

@@ -10,14 +10,6 @@
 #include "formats/qcow2/bitmap/bitmap.h"
 #include "util/bytes.h"
 
-static int whole_room(struct qcow2 *q, uint64_t *room, struct gild_error *err)
-{
-	if (storage_size(q->image.storage, room, err) < 0)
-		return -1;
-	*room = round_up(*room, q->cluster_size);
-	return 0;
-}
-
 /* --------------------------------------------------------------- sources -- */
 
 /* A copy of what is in memory, or what the file has. */
@@ -26,12 +18,12 @@ static struct qcow2_bits *copy_bits(struct qcow2 *q,
 				    struct gild_error *err)
 {
 	struct qcow2_bits *copy;
-	uint64_t room;
+	struct qcow2_room room;
 
 	if (qcow2_bitmap_check(q, bitmap, err) < 0)
 		return NULL;
 	if (!bitmap->bits)
-		return whole_room(q, &room, err) < 0 ?
+		return qcow2_room_whole(q, &room, err) < 0 ?
 			       NULL :
 			       qcow2_bitmap_load(q, bitmap, &room, err);
 	copy = qcow2_bits_new(bitmap->bits->size, bitmap->granularity_bits,
@@ -108,28 +100,52 @@ static unsigned granularity_bits(const struct qcow2 *q,
 	return log_2(granularity);
 }
 
-static int check_add(const struct qcow2 *q, const struct bitmap_change *change,
-		     struct gild_error *err)
+/* One that is in memory will be stored as large as it is there. */
+static uint64_t tables_of(const struct qcow2 *q)
 {
+	uint64_t bytes = 0;
+
+	for (uint32_t i = 0; i < q->bitmaps->count; i++) {
+		const struct qcow2_bitmap *bitmap = &q->bitmaps->list[i];
+
+		if (bitmap->bits)
+			bytes += qcow2_bitmap_table_bytes(
+				q, q->header.size, bitmap->granularity_bits);
+		else if (!bitmap->astray)
+			bytes += bitmap->table_entries * 8ULL;
+	}
+	return bytes;
+}
+
+static int check_room(const struct qcow2 *q, const struct bitmap_change *change,
+		      struct gild_error *err)
+{
+	unsigned bits = granularity_bits(q, change);
 	uint64_t size = q->header.size;
 
-	if (qcow2_bitmaps_find(q->bitmaps, change->name, NULL))
-		return fail(err, GILD_ERR_INVALID, 0,
-			    "there is a bitmap \"%s\" already", change->name);
 	if (q->bitmaps->count >= QCOW2_MAX_BITMAPS)
 		return fail(err, GILD_ERR_RANGE, 0, "too many bitmaps (%u)",
 			    q->bitmaps->count);
-	if (!size)
+	if (qcow2_bits_bytes(size, bits) > QCOW2_MAX_BITMAP_BYTES) {
+		fail(err, GILD_ERR_RANGE, 0,
+		     "bitmap \"%s\" would take more than 512 MiB",
+		     change->name);
+		return error_hint(err, "choose a larger granularity");
+	}
+	return qcow2_bitmaps_check_tables(
+		tables_of(q) + qcow2_bitmap_table_bytes(q, size, bits), err);
+}
+
+static int check_add(const struct qcow2 *q, const struct bitmap_change *change,
+		     struct gild_error *err)
+{
+	if (qcow2_bitmaps_find(q->bitmaps, change->name, NULL))
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "there is a bitmap \"%s\" already", change->name);
+	if (!q->header.size)
 		return fail(err, GILD_ERR_UNSUPPORTED, 0,
 			    "a disk of 0 bytes has no bitmaps");
-	if (qcow2_bits_bytes(size, granularity_bits(q, change)) <=
-	    QCOW2_MAX_BITMAP_BYTES)
-		return 0;
-	fail(err, GILD_ERR_RANGE, 0,
-	     "bitmap \"%s\" would take more than 512 "
-	     "MiB",
-	     change->name);
-	return error_hint(err, "choose a larger granularity");
+	return check_room(q, change, err);
 }
 
 static int new_bitmap(const struct qcow2 *q, const struct bitmap_change *change,
@@ -266,12 +282,12 @@ static int change_content(struct qcow2 *q, struct qcow2_bitmap *bitmap,
 			  struct qcow2_bits *source, struct gild_error *err)
 {
 	struct qcow2_bitmap before = *bitmap;
-	uint64_t room;
+	struct qcow2_room room;
 	int ret;
 
 	if (bitmap->ours)
 		return change_bits(bitmap->bits, source, err);
-	if (whole_room(q, &room, err) < 0)
+	if (qcow2_room_whole(q, &room, err) < 0)
 		return -1;
 	bitmap->bits = qcow2_bitmap_load(q, bitmap, &room, err);
 	if (!bitmap->bits)
@@ -284,28 +300,32 @@ static int change_content(struct qcow2 *q, struct qcow2_bitmap *bitmap,
 	return ret;
 }
 
+static int hold_one(struct qcow2 *q, struct qcow2_bitmap *bitmap,
+		    struct gild_error *err)
+{
+	struct qcow2_room room;
+
+	if (qcow2_room_whole(q, &room, err) < 0)
+		return -1;
+	return qcow2_bitmap_hold(q, bitmap, &room, err);
+}
+
 static int set_enabled(struct qcow2 *q, struct qcow2_bitmap *bitmap,
 		       bool enabled, struct gild_error *err)
 {
-	uint32_t before = bitmap->flags;
-	uint64_t room;
+	bool in_memory = bitmap->ours;
 
-	bitmap->flags &= ~(uint32_t)QCOW2_BITMAP_AUTO;
-	if (enabled)
-		bitmap->flags |= QCOW2_BITMAP_AUTO;
-	if (bitmap->ours || bitmap->flags == before)
+	if (enabled == !!(bitmap->flags & QCOW2_BITMAP_AUTO))
 		return 0;
-	if ((!enabled || !q->prepared ||
-	     (whole_room(q, &room, err) == 0 &&
-	      qcow2_bitmap_hold(q, bitmap, &room, err) == 0)) &&
-	    qcow2_bitmaps_write_flags(q, err) == 0) {
-		q->tracking = q->tracking || bitmap->ours;
+	if (enabled && q->prepared && hold_one(q, bitmap, err) < 0)
+		return -1;
+	bitmap->flags ^= QCOW2_BITMAP_AUTO;
+	q->tracking = q->tracking || bitmap->ours;
+	if (in_memory || qcow2_bitmaps_write_flags(q, err) == 0)
 		return 0;
-	}
-	qcow2_bits_free(bitmap->bits);
-	bitmap->bits = NULL;
-	bitmap->ours = false;
-	bitmap->flags = before;
+	/* The file may say either now. If it is enabled there it has to be kept
+	 * up to date. */
+	bitmap->flags |= QCOW2_BITMAP_AUTO;
 	return -1;
 }
 

@@ -43,15 +43,6 @@ static struct image *open_write(struct bytes *bytes)
 	return image;
 }
 
-#define REFUSED(kind_, part, call)                                  \
-	do {                                                        \
-		struct gild_error err = { 0 };                      \
-		cr_assert_eq((call), -1, "not refused: %s", part);  \
-		cr_expect_eq(err.kind, kind_, "%s", err.message);   \
-		cr_expect_not_null(strstr(err.message, part), "%s", \
-				   err.message);                    \
-	} while (0)
-
 Test(qcow2_bitmap, every_operation)
 {
 	struct bytes bytes = new_bytes(NULL, MIB);
@@ -617,7 +608,7 @@ Test(qcow2_bitmap, snapshots_leave_bitmaps_alone)
 
 struct crowd {
 	struct gild_image *image;
-	_Atomic unsigned next;
+	_Atomic unsigned next, started;
 };
 
 static void write_some(void *arg)
@@ -651,6 +642,51 @@ Test(qcow2_bitmap, many_threads_mark)
 		ranges += *at == '-';
 	cr_expect_eq(ranges, 400, "%u ranges", ranges);
 	expect_sound(&bytes);
+	free(text);
+	free(bytes.data);
+}
+
+/* One changes bitmaps while the others write. */
+static void write_or_change(void *arg)
+{
+	struct crowd *crowd = arg;
+	struct gild_image *image = crowd->image;
+
+	if (crowd->started++) {
+		write_some(crowd);
+		return;
+	}
+	for (unsigned i = 0; i < 100 && crowd->next < 400; i++) {
+		OK(gild_bitmap_add(image, "other", 512, false, &err));
+		OK(gild_bitmap_merge(image, "off", image, "other", &err));
+		OK(gild_bitmap_disable(image, "other", &err));
+		OK(gild_bitmap_merge(image, "other", image, "b", &err));
+		OK(gild_bitmap_clear(image, "off", &err));
+		OK(gild_bitmap_enable(image, "off", &err));
+		OK(gild_bitmap_disable(image, "off", &err));
+		OK(gild_bitmap_enable(image, "other", &err));
+		OK(gild_bitmap_remove(image, "other", &err));
+		gild_info_free(gild_info(image, NULL));
+		OK(gild_flush(image, &err));
+	}
+	write_some(crowd);
+}
+
+Test(qcow2_bitmap, bitmaps_change_while_threads_write)
+{
+	struct bytes bytes = new_bytes(NULL, 400 * 4096);
+	struct image *image = open_write(&bytes);
+	struct crowd crowd = { .image = handle_of(image) };
+	char *text;
+
+	add(image, "b", 4096, false);
+	add(image, "off", 4096, true);
+	OK(workers_run(4, write_or_change, &crowd, &err));
+	bytes = close_bytes(image);
+	expect_sound(&bytes);
+	text = text_of(&bytes);
+	cr_expect_eq(strncmp(text, "b a 4096: 0-1638400\noff -", 25), 0, "%s",
+		     text);
 	free(text);
 	free(bytes.data);
 }

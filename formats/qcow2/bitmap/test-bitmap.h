@@ -102,7 +102,7 @@ static inline void print_bits(FILE *out, const struct qcow2_bits *bits)
 static inline void print_bitmap(FILE *out, struct qcow2 *q,
 				const struct qcow2_bitmap *bitmap)
 {
-	uint64_t room = 1ULL << 40;
+	struct qcow2_room room = { 1ULL << 40, 1ULL << 40 };
 	struct gild_error err = { 0 };
 	struct qcow2_bits *bits;
 
@@ -199,6 +199,15 @@ static inline unsigned char *content_of(const struct bytes *bytes,
 	do {                                                \
 		struct gild_error err = { 0 };              \
 		cr_assert_eq((call), 0, "%s", err.message); \
+	} while (0)
+
+#define REFUSED(kind_, part, call)                                  \
+	do {                                                        \
+		struct gild_error err = { 0 };                      \
+		cr_assert_eq((call), -1, "not refused: %s", part);  \
+		cr_expect_eq(err.kind, kind_, "%s", err.message);   \
+		cr_expect_not_null(strstr(err.message, part), "%s", \
+				   err.message);                    \
 	} while (0)
 
 #endif

@@ -117,6 +117,46 @@ Test(qcow2_bitmap_bits, random_marks)
 	}
 }
 
+/* Alike in everything, or of another chunk size: the same marks. */
+Test(qcow2_bitmap_bits, random_merges)
+{
+	for (unsigned seed = 1; seed <= 60; seed++) {
+		struct qcow2_bits *other;
+		struct model from, to;
+
+		srand(seed);
+		from = model_of(1 + below((MOST - 1) * GRANULE));
+		to = model_of(from.size);
+		other = qcow2_bits_new(from.size, 9, CHUNK * 2, NULL);
+		for (unsigned i = 0; i < 8; i++) {
+			model_set(&from, below(from.size),
+				  below(from.size / 4));
+			model_set(&to, below(to.size), below(to.size / 4));
+		}
+		for (unsigned i = 0; i < to.bits->count; i++)
+			to.bits->chunks[i].changed = false;
+		for (unsigned i = 0; i < MOST; i++)
+			to.marked[i] |= from.marked[i];
+		qcow2_bits_merge(other, to.bits);
+		qcow2_bits_merge(seed % 2 ? to.bits : other, from.bits);
+		if (seed % 2)
+			qcow2_bits_merge(other, to.bits);
+		else
+			qcow2_bits_merge(to.bits, other);
+		expect_model(&to, "merged");
+		to.bits->stored = to.bits->count;
+		for (unsigned i = 0; i < to.bits->count; i++)
+			to.bits->chunks[i].changed = false;
+		qcow2_bits_merge(to.bits, from.bits);
+		cr_expect_not(qcow2_bits_changed(to.bits), "nothing new");
+		qcow2_bits_free(to.bits);
+		to.bits = other;
+		expect_model(&to, "merged");
+		qcow2_bits_free(other);
+		qcow2_bits_free(from.bits);
+	}
+}
+
 Test(qcow2_bitmap_bits, nothing_is_marked_by_nothing)
 {
 	struct model m = model_of(10 * GRANULE);

@@ -8,7 +8,8 @@
 
 #define SIZE (256ULL << 10)
 
-TestSuite(qcow2_bitmap_hostile, .timeout = 200);
+TestSuite(qcow2_bitmap_hostile, .init = folder_enter, .fini = folder_leave,
+	  .timeout = 200);
 
 /* Where things are in the file. */
 struct places {
@@ -297,6 +298,125 @@ Test(qcow2_bitmap_hostile, more_bits_than_the_file_has)
 	expect_text(&after, "b a 512: in use\n");
 	free(bytes.data);
 	free(after.data);
+}
+
+/* --- much that costs little ---------------------------------------------- */
+
+static struct gild_image *open_sparse(unsigned flags)
+{
+	const struct gild_open_options options = { .format = "qcow2",
+						   .flags = flags };
+	struct gild_error err = { 0 };
+	struct gild_image *image = gild_open("sparse", &options, &err);
+
+	cr_assert_not_null(image, "%s", err.message);
+	return image;
+}
+
+/* 2 TiB, and count bitmaps of 512 MiB each. */
+static void make_sparse(unsigned count)
+{
+	struct gild_option option = { "cluster_size", "2M" };
+	const struct gild_create_options create = {
+		.format = "qcow2",
+		.size = 2ULL << 40,
+		.options = &option,
+		.option_count = 1,
+	};
+	struct gild_image *image;
+	char name[2] = "a";
+
+	OK(gild_create("sparse", &create, &err));
+	image = open_sparse(GILD_OPEN_WRITE);
+	for (; count; count--, name[0]++)
+		OK(gild_bitmap_add(image, name, 512, false, &err));
+	OK(gild_close(image, &err));
+}
+
+/* All clusters of its bits are there, and holes: they begin at offset. */
+static void fill_table(uint64_t table, uint64_t offset)
+{
+	unsigned char entries[256 * 8];
+	FILE *file = fopen("sparse", "r+");
+
+	for (uint64_t i = 0; i < 256; i++)
+		store_be64(entries + i * 8, offset + (i << 21));
+	cr_assert_not_null(file);
+	cr_assert_eq(fseek(file, (long)table, SEEK_SET), 0);
+	cr_assert_eq(fwrite(entries, sizeof(entries), 1, file), 1);
+	cr_assert_eq(fclose(file), 0);
+}
+
+/* An image that takes no space can claim much memory: not more than the
+ * bound. What is not enabled does not count. */
+Test(qcow2_bitmap_hostile, more_bits_than_memory)
+{
+	struct gild_image *image;
+	struct qcow2_bitmaps bitmaps;
+	char byte = 1;
+
+	make_sparse(3);
+	image = open_sparse(0);
+	OK(qcow2_bitmaps_read(qcow2_of(image_of(image)), &bitmaps, &err));
+	for (unsigned i = 0; i < 3; i++)
+		fill_table(bitmaps.list[i].table_offset, (1ULL + i) << 30);
+	OK(gild_close(image, &err));
+	cr_assert_eq(truncate("sparse", 4LL << 30), 0);
+	image = open_sparse(GILD_OPEN_WRITE);
+	REFUSED(GILD_ERR_RANGE, "1 GiB", gild_write(image, &byte, 1, 0, &err));
+	OK(gild_bitmap_disable(image, "a", &err));
+	OK(gild_bitmap_disable(image, "b", &err));
+	OK(gild_write(image, &byte, 1, 0, &err));
+	OK(gild_close(image, &err));
+	qcow2_bitmaps_free(&bitmaps);
+}
+
+/* Tables are remembered, so that nothing is written over them; not those that
+ * would take much memory. */
+Test(qcow2_bitmap_hostile, larger_tables_than_all_may_have)
+{
+	struct places places;
+	struct bytes bytes = start(&places);
+	struct image *image;
+	struct qcow2 *q;
+
+	poke(&bytes, places.directory, 1 << 20, 8);
+	poke(&bytes, places.directory + 8, (64 << 20) / 8 + 1, 4);
+	bytes.data = realloc(bytes.data, 80 << 20);
+	cr_assert_not_null(bytes.data);
+	memset(bytes.data + bytes.length, 0, (80 << 20) - bytes.length);
+	bytes.length = 80 << 20;
+	image = open_good(&bytes, GILD_OPEN_WRITE);
+	q = qcow2_of(image);
+	OK(gild_bitmap_remove(handle_of(image), "d", &err));
+	cr_expect(q->bitmaps->list[0].astray);
+	cr_expect_not(q->bitmaps->list[1].astray);
+	cr_expect_lt(q->guard.count, 20);
+	OK(gild_bitmap_remove(handle_of(image), "b", &err));
+	OK(image_flush(image, true, &err));
+	image_free(image);
+	free(bytes.data);
+}
+
+/* Finer than any bitmap may be: not kept up to date, and not in silence. */
+Test(qcow2_bitmap_hostile, more_bits_than_a_bitmap_has)
+{
+	struct gild_image *image;
+	char byte = 1;
+
+	make_sparse(0);
+	image = open_sparse(GILD_OPEN_WRITE);
+	OK(gild_resize(image, 1ULL << 50, &err));
+	OK(gild_bitmap_add(image, "a", 1 << 20, false, &err));
+	qcow2_of(image_of(image))->bitmaps->list[0].granularity_bits = 9;
+	OK(qcow2_bitmaps_write_flags(qcow2_of(image_of(image)), &err));
+	OK(gild_close(image, &err));
+	image = open_sparse(GILD_OPEN_WRITE);
+	REFUSED(GILD_ERR_RANGE, "512 MiB",
+		gild_write(image, &byte, 1, 0, &err));
+	OK(gild_bitmap_remove(image, "a", &err));
+	OK(gild_write(image, &byte, 1, 0, &err));
+	OK(gild_close(image, &err));
 }
 
 /* Extra data that does not get in the way stays as it is; other keeps the
