@@ -73,6 +73,21 @@ static const struct crash_setup setups[] = {
 	  .size = 11 * 16384,
 	  .below = 7 * 16384 + 512,
 	  .most = 24 },
+	{ .kind = { .name = "bitmaps",
+		    .version = 3,
+		    .cluster_size = 512,
+		    .bitmaps = true },
+	  .size = 72 * 512,
+	  .most = 48 },
+	{ .kind = { .name = "bitmaps, lazy, backing",
+		    .version = 3,
+		    .cluster_size = 512,
+		    .lazy_refcounts = true,
+		    .bitmaps = true,
+		    .backing = "base" },
+	  .size = 72 * 512,
+	  .below = 40 * 512,
+	  .most = 24 },
 	{ .kind = { .name = "snapshot", .version = 3, .cluster_size = 512 },
 	  .size = 72 * 512 },
 	{ .kind = { .name = "snapshot, subclusters, backing",
@@ -123,8 +138,10 @@ static unsigned snapshot_ops(uint64_t u, struct op *ops, unsigned count)
 	return count + ARRAY_LENGTH(more);
 }
 
-static unsigned all_ops(uint64_t u, uint64_t size, bool shares, struct op *ops)
+static unsigned all_ops(const struct crash_setup *setup, struct op *ops)
 {
+	const struct disk_kind *kind = &setup->kind;
+	uint64_t u = kind->cluster_size, size = setup->size;
 	const struct op all[] = {
 		{ OP_FLUSH, 0, 0, 0 },
 		{ OP_WRITE, 0, u, 20 }, /* in place */
@@ -162,10 +179,22 @@ static unsigned all_ops(uint64_t u, uint64_t size, bool shares, struct op *ops)
 		{ OP_ADOPT, 0, 2 * u, 0 },
 		{ OP_ADOPT, 4 * u, 5 * u, 0 },
 	};
+	const struct op marks[] = {
+		{ OP_MARKS_ADD, 0, 0, 0 },
+		{ OP_MARKS_REMOVE, 0, 0, 0 },
+		{ OP_MARKS_MERGE, 0, 0, 0 },
+		{ OP_MARKS_CLEAR, 0, 0, 0 },
+	};
 	unsigned count = ARRAY_LENGTH(all);
 
 	memcpy(ops, all, sizeof(all));
-	return shares ? count : count - 6;
+	if (!kind->bitmaps && kind->version == 3 && kind->refcount_bits != 1)
+		return count;
+	count -= 6;
+	if (!kind->bitmaps)
+		return count;
+	memcpy(ops + count, marks, sizeof(marks));
+	return count + ARRAY_LENGTH(marks);
 }
 
 /* --- sequences ----------------------------------------------------------- */
@@ -180,12 +209,12 @@ static bool chosen(struct crash_base *base, unsigned one_in)
 }
 
 /* Does each operation lie within the disk as it is then, and is there ever only
- * one snapshot, and at its time? */
+ * one snapshot, and at its time? Nor is a bitmap added twice. */
 static bool makes_sense(const struct crash_base *base, const struct op *ops,
 			unsigned count)
 {
 	bool had_snapshot = base->model->saved != NULL;
-	bool has_snapshot = had_snapshot;
+	bool has_snapshot = had_snapshot, has_new = false;
 	uint64_t size = base->setup->size, saved = base->model->saved_size;
 
 	for (unsigned i = 0; i < count; i++) {
@@ -204,6 +233,12 @@ static bool makes_sense(const struct crash_base *base, const struct op *ops,
 		if (ops[i].kind == OP_ADOPT &&
 		    ops[i].offset + ops[i].length > saved)
 			return false;
+		if (ops[i].kind == OP_MARKS_ADD && has_new)
+			return false;
+		if (ops[i].kind == OP_MARKS_REMOVE && !has_new)
+			return false;
+		has_new = ops[i].kind == OP_MARKS_ADD ||
+			  (has_new && ops[i].kind != OP_MARKS_REMOVE);
 		if (ops[i].kind == OP_SNAPSHOT)
 			saved = size;
 		had_snapshot |= ops[i].kind == OP_SNAPSHOT;
@@ -224,11 +259,8 @@ static void explore(struct crash_base *base, const struct op *ops,
 
 static void explore_all(struct crash_base *base, const struct plan *plan)
 {
-	uint64_t u = base->setup->kind.cluster_size;
-	bool shares = base->setup->kind.version == 3 &&
-		      base->setup->kind.refcount_bits != 1;
 	struct op all[40], ops[3];
-	unsigned n = all_ops(u, base->setup->size, shares, all);
+	unsigned n = all_ops(base->setup, all);
 
 	for (unsigned i = 0; i < n; i++) {
 		ops[0] = all[i];

@@ -137,6 +137,27 @@ static const struct scenario scenarios[] = {
 		   { OP_ADOPT, 0, 9, 0 },
 		   { OP_DELETE, 0, 0, 0 },
 		   { OP_EMPTY, 0, 0, 0 } } },
+	{ .kind = { .name = "bitmaps", V3, .bitmaps = true },
+	  .clusters = 80,
+	  .before = { SOME_OF_EACH, { OP_MARKS_MERGE, 0, 0, 0 } },
+	  .ops = { { OP_WRITE, 0, 1, 20 },
+		   { OP_MARKS_ADD, 0, 0, 0 },
+		   { OP_ZERO_UNMAP, 5, 3, 0 },
+		   { OP_MARKS_MERGE, 0, 0, 0 },
+		   { OP_FLUSH, 0, 0, 0 },
+		   { OP_WRITE, 40, 9, 22 },
+		   { OP_RESIZE, 0, 5000, 0 },
+		   { OP_MARKS_REMOVE, 0, 0, 0 },
+		   { OP_WRITE, 4990, 1, 24 } } },
+	{ .kind = { .name = "bitmaps alone", V3, .bitmaps = true },
+	  .clusters = 80,
+	  .before = { SOME_OF_EACH },
+	  .ops = { { OP_MARKS_ADD, 0, 0, 0 },
+		   { OP_MARKS_MERGE, 0, 0, 0 },
+		   { OP_MARKS_REMOVE, 0, 0, 0 },
+		   { OP_MARKS_CLEAR, 0, 0, 0 },
+		   { OP_SNAPSHOT, 0, 0, 0 },
+		   { OP_DISCARD, 0, 2, 0 } } },
 	{ .kind = { .name = "full refcount block", V3, .refcount_bits = 64 },
 	  .clusters = 160,
 	  .before = { SOME_OF_EACH, { OP_WRITE, 16, 47, 30 } },
@@ -239,8 +260,9 @@ struct run {
 	struct faulty_plan plan;
 	const unsigned char *below;
 	struct model *model;
-	bool memory;	   /* the plan's nth allocation fails, and no call */
-	char trouble[700]; /* the last error, for messages */
+	unsigned char *start; /* what the disk holds at first; owned */
+	bool memory;	      /* the plan's nth allocation fails, and no call */
+	char trouble[700];    /* the last error, for messages */
 };
 
 #define blame(run, ...)                                                     \
@@ -320,6 +342,11 @@ static void run_ops(struct run *run, struct image *image)
 	}
 }
 
+static uint64_t size_of(const struct scenario *scenario)
+{
+	return scenario->clusters * scenario->kind.cluster_size;
+}
+
 /* As the disk is now, and works again. */
 static void judge(struct run *run, struct storage *copy, bool closed)
 {
@@ -337,6 +364,9 @@ static void judge(struct run *run, struct storage *copy, bool closed)
 	if (image_read(image, disk, image->size, 0, &err) < 0 ||
 	    !model_allows(run->model, disk, image->size, !closed, &err))
 		blame(run, "closed %d, %s", closed, err.message);
+	if (run->scenario->kind.bitmaps &&
+	    !disk_marks_cover(image, run->start, size_of(run->scenario), disk))
+		blame(run, "closed %d: the bitmap does not tell", closed);
 	image_free(image);
 }
 
@@ -393,7 +423,7 @@ static bool run_once(struct run *run, struct storage *base,
 static struct storage *make_base(struct run *run, struct model **model)
 {
 	const struct scenario *scenario = run->scenario;
-	uint64_t size = scenario->clusters * scenario->kind.cluster_size;
+	uint64_t size = size_of(scenario);
 	struct storage *storage = disk_create(&scenario->kind, size), *copy;
 	struct image *image = open_run(run, storage, NULL);
 	struct op op;
@@ -406,6 +436,12 @@ static struct storage *make_base(struct run *run, struct model **model)
 	}
 	cr_assert_eq(image_flush(image, true, NULL), 0);
 	model_flushed(*model);
+	run->start = malloc(size);
+	cr_assert_eq(image_read(image, run->start, size, 0, NULL), 0);
+	if (scenario->kind.bitmaps)
+		cr_assert_eq(gild_bitmap_clear((struct gild_image *)image, "b",
+					       NULL),
+			     0);
 	copy = disk_copy(storage);
 	image_free(image);
 	return copy;
@@ -458,6 +494,7 @@ static void run_all_plans(unsigned number, const struct faulty_plan *plans,
 	cr_assert_gt(runs, step > 1 ? 3 : 15);
 	storage_close(base);
 	model_free(model);
+	free(run.start);
 	free(below);
 }
 

@@ -115,7 +115,11 @@ static void run_base_ops(struct crash_base *base, struct image *image,
 		  "%s", err.message);
 	model_adopt(base->model, disk);
 	model_flushed(base->model);
-	free(disk);
+	base->disk = disk;
+	if (base->setup->kind.bitmaps)
+		cr_assert_eq(gild_bitmap_clear((struct gild_image *)image, "b",
+					       &err),
+			     0, "%s", err.message);
 }
 
 struct crash_base *crash_base_new(const struct crash_setup *setup,
@@ -146,6 +150,7 @@ void crash_base_free(struct crash_base *base)
 {
 	free(base->below);
 	free(base->content);
+	free(base->disk);
 	model_free(base->model);
 	free(base);
 }
@@ -317,6 +322,9 @@ static void judge(struct exploration *x, const struct model *model,
 	if (image_read(image, disk, image->size, 0, &err) < 0 ||
 	    !model_allows(model, disk, image->size, true, &err))
 		blame(x, content, length, "%s", err.message);
+	if (setup->kind.bitmaps &&
+	    !disk_marks_cover(image, x->base->disk, setup->size, disk))
+		blame(x, content, length, "the bitmap does not tell");
 	x->base->states++;
 	if (setup->oracle && x->base->states % setup->oracle == 0)
 		ask_oracle(x, content, length, disk, image->size);

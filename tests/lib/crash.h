@@ -8,7 +8,8 @@
  *  - open for writing (an image marked dirty is repaired by that),
  *  - have no corruption, at most leaked clusters,
  *  - hold what had been flushed by the caller, sector by sector (model.h),
- *  - take further writes and still have no corruption.
+ *  - take further writes and still have no corruption;
+ *  - where it has bitmaps: tell what has changed, or that it does not know.
  */
 #ifndef TESTS_LIB_CRASH_H
 #define TESTS_LIB_CRASH_H
@@ -35,6 +36,7 @@ struct crash_base {
 	unsigned char *below;	/* content of the backing file */
 	unsigned char *content; /* of the image */
 	uint64_t length;
+	unsigned char *disk; /* what it reads as */
 	struct model *model; /* all durable */
 	uint64_t sequences, states, asked;
 	uint64_t random;

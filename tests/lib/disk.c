@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "formats/qcow2/bitmap/bitmap.h"
+#include "util/bytes.h"
+
 static size_t options_of(const struct disk_kind *kind,
 			 struct gild_option *options, char (*text)[16])
 {
@@ -34,6 +37,22 @@ static size_t options_of(const struct disk_kind *kind,
 	return n;
 }
 
+static struct storage *with_bitmaps(struct storage *storage)
+{
+	struct image *image = disk_open(storage, GILD_OPEN_WRITE);
+	struct gild_image *handle = (struct gild_image *)image;
+	struct gild_error err = { 0 };
+	struct storage *copy;
+
+	cr_assert_eq(gild_bitmap_add(handle, "b", 512, false, &err), 0, "%s",
+		     err.message);
+	cr_assert_eq(gild_bitmap_add(handle, "off", 512, true, &err), 0, "%s",
+		     err.message);
+	copy = disk_copy(storage);
+	image_free(image);
+	return copy;
+}
+
 struct storage *disk_create(const struct disk_kind *kind, uint64_t size)
 {
 	struct gild_option options[8];
@@ -52,7 +71,7 @@ struct storage *disk_create(const struct disk_kind *kind, uint64_t size)
 	cr_assert_not_null(storage);
 	cr_assert_eq(qcow2_create(storage, &create, NULL, &err), 0, "%s: %s",
 		     kind->name, err.message);
-	return storage;
+	return kind->bitmaps ? with_bitmaps(storage) : storage;
 }
 
 struct image *disk_try_open(struct storage *storage, unsigned flags,
@@ -166,4 +185,48 @@ enum test_level test_level(void)
 	if (level && !strcmp(level, "fast"))
 		return LEVEL_FAST;
 	return level && !strcmp(level, "long") ? LEVEL_LONG : LEVEL_NORMAL;
+}
+
+/* --- bitmaps ------------------------------------------------------------- */
+
+static bool marks_cover(struct qcow2_bits *bits, const unsigned char *before,
+			const unsigned char *now, uint64_t size)
+{
+	uint64_t offset = 0, length;
+
+	/* What is marked need not be the same. */
+	for (uint64_t at = 0; at < size; at = offset + length) {
+		offset = at;
+		if (!qcow2_bits_next(bits, &offset, &length)) {
+			offset = size;
+			length = 0;
+		}
+		offset = min_u64(offset, size);
+		if (memcmp(before + at, now + at, offset - at) != 0)
+			return false;
+	}
+	return true;
+}
+
+bool disk_marks_cover(struct image *image, const unsigned char *before,
+		      uint64_t size, const unsigned char *now)
+{
+	struct qcow2_room room = { UINT64_MAX, UINT64_MAX };
+	struct qcow2 *q = qcow2_of(image);
+	struct qcow2_bits *bits = NULL;
+	struct qcow2_bitmaps bitmaps;
+	struct qcow2_bitmap *bitmap;
+	bool result;
+
+	cr_assert_eq(qcow2_bitmaps_read(q, &bitmaps, NULL), 0);
+	bitmap = qcow2_bitmaps_find(&bitmaps, "b", NULL);
+	result = bitmap && bitmap->flags & QCOW2_BITMAP_IN_USE;
+	if (bitmap && !result)
+		bits = qcow2_bitmap_load(q, bitmap, &room, NULL);
+	if (bits)
+		result = marks_cover(bits, before, now,
+				     min_u64(size, image->size));
+	qcow2_bits_free(bits);
+	qcow2_bitmaps_free(&bitmaps);
+	return result;
 }

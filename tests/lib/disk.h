@@ -17,6 +17,8 @@ struct disk_kind {
 	uint32_t cluster_size, refcount_bits;
 	bool extended_l2, lazy_refcounts, zstd;
 	const char *backing; /* the name to store, of a raw file */
+	/* With bitmaps of 512 bytes: "b", enabled, and "off". */
+	bool bitmaps;
 };
 
 /* An empty image of size bytes; the caller closes it or opens an image. */
@@ -44,6 +46,11 @@ struct storage *disk_copy(struct storage *storage);
 /* Check without repair; asserts that the check itself works. With
  * GILD_TEST_REPORT in the environment, what it finds is printed. */
 struct gild_check_result disk_check(struct image *image);
+
+/* Does bitmap "b" of the image's file tell all that has changed since the disk
+ * held before (size bytes)? If it says that it is in use it may miss some. */
+bool disk_marks_cover(struct image *image, const unsigned char *before,
+		      uint64_t size, const unsigned char *now);
 
 /* Flush as for a closing, then free. */
 int disk_close(struct image *image, struct gild_error *err);

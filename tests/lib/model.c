@@ -267,8 +267,8 @@ static int run_write(struct image *image, const struct op *op,
 static int run_allocate(struct image *image, const struct op *op,
 			struct gild_error *err)
 {
-	enum gild_preallocation how = GILD_PREALLOCATION_METADATA +
-				      op->seed % 3;
+	enum gild_preallocation how =
+		GILD_PREALLOCATION_METADATA + op->seed % 3;
 	uint64_t done;
 
 	for (uint64_t at = 0; at < op->length; at += done)
@@ -289,6 +289,21 @@ static int run_adopt(struct image *image, const struct op *op,
 	ret = image_adopt(image, view, op->offset, op->length, err);
 	image_free(view);
 	return ret;
+}
+
+static int run_marks(struct gild_image *image, enum op_kind kind,
+		     struct gild_error *err)
+{
+	switch (kind) {
+	case OP_MARKS_ADD:
+		return gild_bitmap_add(image, "n", 0, false, err);
+	case OP_MARKS_REMOVE:
+		return gild_bitmap_remove(image, "n", err);
+	case OP_MARKS_MERGE:
+		return gild_bitmap_merge(image, "off", image, "b", err);
+	default:
+		return gild_bitmap_clear(image, "off", err);
+	}
 }
 
 int op_run(struct image *image, const struct op *op, struct gild_error *err)
@@ -321,8 +336,10 @@ int op_run(struct image *image, const struct op *op, struct gild_error *err)
 					    err);
 	case OP_ADOPT:
 		return run_adopt(image, op, err);
-	default:
+	case OP_EMPTY:
 		return image->ops->empty(image, err);
+	default:
+		return run_marks((struct gild_image *)image, op->kind, err);
 	}
 }
 
@@ -442,6 +459,10 @@ void op_note(struct model *model, const struct op *op, bool failed)
 	case OP_ALLOCATE:
 	case OP_FLUSH:
 	case OP_DELETE:
+	case OP_MARKS_ADD:
+	case OP_MARKS_REMOVE:
+	case OP_MARKS_MERGE:
+	case OP_MARKS_CLEAR:
 		break;
 	case OP_RESIZE:
 		note_resize(model, op, failed);
@@ -468,7 +489,7 @@ const char *op_text(const struct op *op)
 	static const char *const names[OP_KINDS] = {
 		"write", "compress", "zero",	 "unmap", "discard", "allocate",
 		"flush", "resize",   "snapshot", "apply", "delete",  "empty",
-		"adopt",
+		"adopt", "add",	     "remove",	 "merge", "clear",
 	};
 	static char text[100];
 

@@ -79,7 +79,11 @@ enum op_kind {
 	OP_APPLY,
 	OP_DELETE,
 	OP_EMPTY,
-	OP_ADOPT, /* whole clusters from the snapshot */
+	OP_ADOPT,     /* whole clusters from the snapshot */
+	OP_MARKS_ADD, /* bitmap "n", ... */
+	OP_MARKS_REMOVE,
+	OP_MARKS_MERGE, /* "b" into "off" (see disk.h) */
+	OP_MARKS_CLEAR, /* "off" */
 	OP_KINDS,
 };
 
