@@ -109,7 +109,11 @@ static int act(const struct bitmap *bitmap, const struct action *action,
 
 	while (strcmp(actions[i].name, action->row->name) != 0)
 		i++;
-	return actions[i].act(bitmap, action->argument, err);
+	if (actions[i].act(bitmap, action->argument, err) == 0)
+		return 0;
+	qemu_prefix(err, "Operation %s on bitmap %s failed: ", actions[i].name,
+		    bitmap->name);
+	return -1;
 }
 
 static int act_all(const struct bitmap *bitmap, const struct action_list *list,

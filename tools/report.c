@@ -153,5 +153,12 @@ void report_error(const struct gild_error *err, const char *verb)
 
 void report_warning(const char *message)
 {
-	print_line(program_name(), ": warning: ", message);
+	struct gild_error warning = { .kind = GILD_ERR_NONE };
+	struct words words;
+
+	snprintf(warning.message, sizeof(warning.message), "%s", message);
+	if (is_qemu_img())
+		personality_words(&warning, &words);
+	print_line(program_name(), ": warning: ",
+		   is_qemu_img() ? words.message : message);
 }

@@ -196,6 +196,10 @@ fixture "$PEER" snapshot -c 'a very long name of a snapshot' snap.qcow2
 fixture "$PEER" create -f qcow2 bits.qcow2 1M
 fixture "$PEER" bitmap --add bits.qcow2 b0
 fixture "$PEER" bitmap --add --disable -g 128k bits.qcow2 b1
+cp files/bits.qcow2 files/bits2.qcow2
+cp files/bits.qcow2 files/lost.qcow2
+fixture "$PEER" bitmap --remove lost.qcow2 b1
+(qemu-io -f qcow2 -c 'write 0 64k' -c abort files/lost.qcow2 || :) >lost.out 2>&1
 fixture "$PEER" create -f qcow2 -b gone.qcow2 -F qcow2 -u orphan.qcow2 1M
 cp files/ext.qcow2 files/dataless.qcow2
 printf X | dd of=files/dataless.qcow2 bs=1 conv=notrunc status=none \
@@ -342,6 +346,39 @@ alike compare -p a.raw a.raw
 alike compare a.raw nosuch
 alike compare a.raw
 
+# ----------------------------------------------------------------- bitmap --
+# What they leave is compared in test-bitmap.sh.
+alike bitmap --add bits.qcow2 b2
+alike bitmap --add --disable -g 64k -f qcow2 bits.qcow2 b3
+alike bitmap --merge b0 -b bits2.qcow2 -F qcow2 bits.qcow2 b2
+alike bitmap --add bits.qcow2 b2
+alike bitmap --add -g 3k bits.qcow2 b4
+alike bitmap --add -g 4G bits.qcow2 b4
+alike bitmap --add bits.qcow2 ''
+alike bitmap --remove bits.qcow2 nosuch
+alike bitmap --enable bits.qcow2 nosuch
+alike bitmap --merge nosuch bits.qcow2 b0
+alike bitmap --merge b0 bits.qcow2 nosuch
+alike bitmap --clear lost.qcow2 b0
+alike bitmap --disable lost.qcow2 b0
+alike bitmap bits.qcow2 b0
+alike bitmap --add bits.qcow2
+alike bitmap --enable -g 64k bits.qcow2 b0
+alike bitmap --enable -b a.raw bits.qcow2 b0
+alike bitmap --enable -F raw bits.qcow2 b0
+alike bitmap --add nosuch b0
+fails_alike bitmap --add v2.qcow2 b0
+fails_alike bitmap --add a.raw b0
+alike info lost.qcow2
+alike measure -O qcow2 bits.qcow2
+alike convert --bitmaps -O qcow2 bits.qcow2 bits3.qcow2
+alike convert --bitmaps -O raw bits.qcow2 x
+alike convert --bitmaps -O qcow2 a.raw x
+alike convert --bitmaps -O qcow2 bits.qcow2 bits.qcow2 x
+alike convert --skip-broken-bitmaps -O qcow2 bits.qcow2 x
+alike convert --bitmaps -O qcow2 lost.qcow2 x
+alike convert --bitmaps --skip-broken-bitmaps -O qcow2 lost.qcow2 bits4.qcow2
+
 # --------------------------------------------------------------- snapshot --
 alike snapshot -l snap.qcow2
 ! is_since 10.1 || alike snapshot snap.qcow2
@@ -449,7 +486,7 @@ fails_alike info --image-opts $opts=a.qcow2,file.driver=nbd
 
 # What they made holds the same disk.
 for name in n3.qcow2 c5.qcow2 b.raw b.qcow2 q.raw q.qcow2 a.img r.img a.qcow2 snap.qcow2 \
-	c1.qcow2; do
+	c1.qcow2 bits3.qcow2 bits4.qcow2; do
 	run "$PEER" compare theirs/$name ours/$name
 	[ "$status" = 0 ] || { show; fail "$name differs"; }
 done
