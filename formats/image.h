@@ -100,7 +100,7 @@ int image_check_chain(const char *path, const struct image *below,
 int image_check_self(const char *path, const char *backing,
 		     struct gild_error *err);
 
-/* --- keys.c: see gild_change_key ------------------------------------------ */
+/* --- keys.c: see gild_change_key; the caller names the image in errors ---- */
 
 int image_change_key(struct image *image, const struct gild_key_change *change,
 		     struct gild_error *err);

@@ -210,18 +210,20 @@ int image_change_key(struct image *image, const struct gild_key_change *change,
 {
 	if (!image->encryption || strcmp(image->encryption, "luks") != 0)
 		return fail(err, GILD_ERR_UNSUPPORTED, 0,
-			    "%s: has no LUKS key slots", image->path);
+			    "has no LUKS key slots");
 	if (!(image->flags & GILD_OPEN_WRITE))
 		return fail(err, GILD_ERR_DENIED, 0,
-			    "%s: was opened for reading only", image->path);
-	if (change_slots(image, change, err) < 0)
-		return error_prefix(err, "%s: ", image->path);
-	return 0;
+			    "was opened for reading only");
+	return change_slots(image, change, err);
 }
 
 int gild_change_key(struct gild_image *handle,
 		    const struct gild_key_change *change,
 		    struct gild_error *err)
 {
-	return image_change_key(image_of(handle), change, err);
+	struct image *image = image_of(handle);
+
+	if (image_change_key(image, change, err) < 0)
+		return error_prefix(err, "%s: ", image->path);
+	return 0;
 }

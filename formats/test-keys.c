@@ -34,35 +34,65 @@ static const struct gild_secret secrets[] = { { "one", "first", 5 },
 	((struct gild_key_change){ \
 		.secret = id, .slot = number, .remove = true })
 
-static struct storage *create(void)
+/* How an image is made. */
+struct kind {
+	const char *format;
+	struct gild_option options[4];
+};
+
+static const struct kind luks = {
+	"luks",
+	{ { "iter-time", "1" }, { "key-secret", "one" } },
+};
+static const struct kind qcow2 = {
+	"qcow2",
+	{ { "encrypt.iter-time", "1" },
+	  { "encrypt.key-secret", "one" },
+	  { "encrypt.format", "luks" },
+	  { "lazy_refcounts", "on" } },
+};
+static const struct kind old = {
+	"qcow2",
+	{ { "encrypt.format", "aes" }, { "encrypt.key-secret", "one" } },
+};
+
+static struct storage *create_as(const struct kind *kind)
 {
-	const struct gild_option options[] = { { "iter-time", "1" },
-					       { "key-secret", "one" } };
 	const struct gild_create_options how = {
-		.format = "luks",
+		.format = kind->format,
 		.size = SIZE,
-		.options = options,
-		.option_count = 2,
+		.options = kind->options,
+		.option_count = kind->options[2].name ? 4 : 2,
 		.policy = { .secrets = secrets, .secret_count = 3 },
 	};
 	struct storage *storage = faulty_new(NULL, 0, NULL);
 	struct gild_error err = { 0 };
 
-	cr_assert_eq(registry_find("luks")->create(storage, &how, NULL, &err), 0,
-		     "%s", err.message);
+	cr_assert_eq(registry_find(kind->format)->create(storage, &how, NULL,
+							 &err),
+		     0, "%s", err.message);
 	return storage;
+}
+
+static struct storage *create(void)
+{
+	return create_as(&luks);
 }
 
 static struct image *try_open(struct storage *storage, const char *id,
 			      unsigned flags, struct gild_error *err)
 {
-	const struct gild_open_options options = {
+	struct gild_open_options options = {
 		.format = "luks",
 		.flags = flags,
 		.policy = { .secrets = secrets, .secret_count = 3 },
 		.key_secret = id,
 	};
+	unsigned char magic[4];
 
+	storage_read(storage, magic, 4, 0, NULL);
+	if (!memcmp(magic, "QFI\xfb", 4))
+		options.format = "qcow2";
 	return image_open_storage(storage, &options, err);
 }
 
@@ -266,6 +296,68 @@ static void expect_failure(struct image *image, struct gild_key_change change,
 	cr_expect_eq(image_change_key(image, &change, &err), -1);
 	cr_expect_eq(err.kind, kind, "%s", err.message);
 	cr_expect(strstr(err.message, says), "%s", err.message);
+}
+
+static bool opens_now(struct storage *storage, const char *id)
+{
+	uint64_t length;
+	const void *content = faulty_content(storage, &length);
+
+	return opens(content, length, id);
+}
+
+static void come_and_go(const struct kind *kind)
+{
+	struct storage *storage = create_as(kind);
+	struct image *image = open_ok(storage, "one");
+
+	cr_expect_not(opens_now(storage, "two"));
+	change_ok(image, ADD("two", 3));
+	cr_expect(opens_now(storage, "two"));
+	change_ok(image, ADD("two", -1));
+	change_ok(image, REMOVE("one", -1));
+	cr_expect_not(opens_now(storage, "one"));
+	cr_expect(opens_now(storage, "two"));
+	change_ok(image, REMOVE("two", 3));
+	cr_expect(opens_now(storage, "two"));
+	cr_expect_eq(gild_close((struct gild_image *)image, NULL), 0);
+}
+
+Test(keys, come_and_go)
+{
+	come_and_go(&luks);
+	come_and_go(&qcow2);
+}
+
+Test(keys, the_last_one_stays_unless_forced)
+{
+	struct storage *storage = create_as(&qcow2);
+	struct image *image = open_ok(storage, "one");
+	struct gild_key_change drop = REMOVE("one", -1);
+
+	expect_failure(image, drop, GILD_ERR_DENIED, "is the last one");
+	expect_failure(image, REMOVE(NULL, 0), GILD_ERR_DENIED,
+		       "is the last one");
+	expect_failure(image, REMOVE(NULL, -1), GILD_ERR_INVALID, "named");
+	expect_failure(image, REMOVE("two", -1), GILD_ERR_DENIED,
+		       "opens no key slot");
+	cr_expect(opens_now(storage, "one"));
+	drop.force = true;
+	change_ok(image, drop);
+	cr_expect_not(opens_now(storage, "one"));
+	image_free(image);
+}
+
+Test(keys, are_those_of_luks)
+{
+	struct image *image = open_ok(create_as(&old), "one");
+
+	expect_failure(image, ADD("two", -1), GILD_ERR_UNSUPPORTED,
+		       "no LUKS key slots");
+	image_free(image);
+	image = try_open(create(), "one", 0, NULL);
+	expect_failure(image, ADD("two", -1), GILD_ERR_DENIED, "reading only");
+	image_free(image);
 }
 
 Test(keys, what_is_refused)
