@@ -80,6 +80,18 @@ struct write_plan {
 	uint64_t cookie;         /* the driver's own */
 };
 
+/* What is to be changed of an image; see gild_amend. */
+struct amend {
+	const struct gild_option *options; /* of the driver's amend_help */
+	size_t option_count;
+	bool force;
+	/* Called now and then with the bytes looked through, as long as it may
+	 * be given up: -1, with *err, to do so. */
+	int (*step)(void *opaque, uint64_t done, uint64_t total,
+		    struct gild_error *err);
+	void *opaque;
+};
+
 enum snapshot_change {
 	SNAPSHOT_CREATE,
 	SNAPSHOT_APPLY,
@@ -144,6 +156,7 @@ struct snapshot_ops {
 struct format_ops {
 	const char *name;
 	const struct gild_option_help *create_help;
+	const struct gild_option_help *amend_help; /* NULL: see amend */
 
 	/* Do these first bytes of a file (zero-filled to length >= 512) look
 	 * like mine? Never reads on. May be NULL: never. */
@@ -254,6 +267,11 @@ struct format_ops {
 	 * the content. May be NULL. */
 	int (*set_backing)(struct image *image, const char *name,
 			   const char *format, struct gild_error *err);
+
+	/* Change what options say; nothing of it where one of them is
+	 * impossible. No I/O is under way. May be NULL: nothing can be. */
+	int (*amend)(struct image *image, const struct amend *amend,
+		     struct gild_error *err);
 
 	/* Where the image's LUKS header is, whose key slots are about to
 	 * change, and what encrypts the data; both borrowed. The image is open

@@ -86,6 +86,24 @@ static void luks_close(struct image *image)
 	cipher_free(luks_of(image)->cipher);
 }
 
+static const struct gild_option_help luks_amend_help[] = {
+	LUKS_AMEND_ROWS(""),
+	{ 0 },
+};
+
+static int luks_amend(struct image *image, const struct amend *amend,
+		      struct gild_error *err)
+{
+	struct gild_key_change change;
+	bool wanted;
+
+	if (luks_amend_parse(amend->options, amend->option_count, "", &wanted,
+			     &change, err) < 0)
+		return -1;
+	change.force = amend->force;
+	return wanted ? image_change_key(image, &change, err) : 0;
+}
+
 static int luks_key_area(struct image *image, struct luks_area *area,
 			 const struct cipher **cipher, struct gild_error *err)
 {
@@ -222,6 +240,7 @@ static int luks_describe(struct image *image, struct gild_info *info,
 const struct format_ops luks_format = {
 	.name = "luks",
 	.create_help = luks_option_help,
+	.amend_help = luks_amend_help,
 	.probe = luks_probe,
 	.struct_size = sizeof(struct luks),
 	.open = luks_open,
@@ -231,6 +250,7 @@ const struct format_ops luks_format = {
 	.resize = luks_resize,
 	.create = luks_create_image,
 	.measure = luks_measure,
+	.amend = luks_amend,
 	.key_area = luks_key_area,
 	.info = luks_describe,
 };

@@ -576,6 +576,30 @@ GILD_PUBLIC int gild_rebase(struct gild_image *image,
 			    const struct gild_rebase_options *options,
 			    struct gild_job *job, struct gild_error *err);
 
+/* What of an image of that format can be changed; NULL: there is no such format,
+ * or nothing. */
+GILD_PUBLIC const struct gild_option_help *gild_amend_help(const char *format);
+
+struct gild_amend_options {
+	const struct gild_option *options; /* of those in gild_amend_help */
+	size_t option_count;
+	bool force;                    /* what cannot be undone, too */
+};
+
+/*
+ * Change properties of an image that is open for writing: what a qcow2 image's
+ * header says, the key slots of an encrypted image (secrets are named by their
+ * ids in the policy that it was opened with). No other I/O may be under way.
+ *
+ * What cannot be done is refused before anything is changed. Stopped at any
+ * moment, by a signal or by the job, the disk and its snapshots are what they
+ * were, and each property is as before or as after; those that the header says
+ * change all at once. Clusters that nothing uses may be left (gild_check).
+ */
+GILD_PUBLIC int gild_amend(struct gild_image *image,
+			   const struct gild_amend_options *options,
+			   struct gild_job *job, struct gild_error *err);
+
 /* A new size for an image that is open for writing; what is gained reads as
  * zeros. Shrinking refuses nothing: what lies beyond the new end is gone. No
  * other I/O may be under way. */

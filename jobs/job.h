@@ -29,6 +29,13 @@ static inline void job_step(struct gild_job *job, uint64_t bytes)
 		atomic_fetch_add(&job->done, bytes);
 }
 
+/* For work that knows how far it is. */
+static inline void job_at(struct gild_job *job, uint64_t bytes)
+{
+	if (job)
+		atomic_store(&job->done, bytes);
+}
+
 static inline bool job_is_cancelled(const struct gild_job *job)
 {
 	return job && atomic_load(&job->cancelled);

@@ -107,21 +107,29 @@ static int read_hash(const struct given *given, struct luks_options *parsed)
 	return 0;
 }
 
-static int read_time(const struct given *given, struct luks_options *parsed)
+int luks_time_parse(const struct gild_option *options, size_t count,
+		    const char *name, uint32_t *value, struct gild_error *err)
 {
-	uint64_t milliseconds = 2000;
-	char name[64];
+	uint64_t milliseconds = *value;
 
-	snprintf(name, sizeof(name), "%siter-time", given->prefix);
-	if (option_size(given->options, given->count, name, &milliseconds,
-			given->err) < 0)
+	if (option_size(options, count, name, &milliseconds, err) < 0)
 		return -1;
 	if (milliseconds < 1 || milliseconds > MAX_MILLISECONDS)
-		return fail(given->err, GILD_ERR_INVALID, 0,
+		return fail(err, GILD_ERR_INVALID, 0,
 			    "option \"%s\" is 1 to %u milliseconds, not %ju",
 			    name, MAX_MILLISECONDS, (uintmax_t)milliseconds);
-	parsed->milliseconds = (uint32_t)milliseconds;
+	*value = (uint32_t)milliseconds;
 	return 0;
+}
+
+static int read_time(const struct given *given, struct luks_options *parsed)
+{
+	char name[64];
+
+	parsed->milliseconds = GILD_KEY_TIME;
+	snprintf(name, sizeof(name), "%siter-time", given->prefix);
+	return luks_time_parse(given->options, given->count, name,
+			       &parsed->milliseconds, given->err);
 }
 
 int luks_options_parse(const struct gild_option *options, size_t count,

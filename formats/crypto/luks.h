@@ -158,6 +158,10 @@ int luks_options_parse(const struct gild_option *options, size_t count,
 		       const char *prefix, struct luks_options *parsed,
 		       struct gild_error *err);
 
+/* An option of that full name, in milliseconds; absent: *value stays. */
+int luks_time_parse(const struct gild_option *options, size_t count,
+		    const char *name, uint32_t *value, struct gild_error *err);
+
 /* Bytes before the payload of a fresh header. */
 uint64_t luks_fresh_length(const struct luks_options *options);
 
@@ -170,6 +174,29 @@ int luks_create(const struct luks_area *area,
 		const struct luks_options *options,
 		const struct gild_secret *secret, struct luks_header *header,
 		struct gild_error *err);
+
+/* --- luks-amend.c --------------------------------------------------------- */
+
+/* Rows of a table of what can be changed. */
+#define LUKS_AMEND_ROWS(prefix)                                             \
+	{ prefix "iter-time", "number", "2000",                             \
+	  "milliseconds that the new passphrase takes to try" },            \
+		{ prefix "keyslot", "number", NULL,                         \
+		  "the key slot to change, 0 to 7" },                       \
+		{ prefix "new-secret", "string", NULL,                      \
+		  "id of the secret that a slot becomes active with" },     \
+		{ prefix "old-secret", "string", NULL,                      \
+		  "id of the secret whose slots become inactive" },         \
+	{                                                                   \
+		prefix "state", "string", NULL,                             \
+			"active: add a passphrase; inactive: erase slots"   \
+	}
+
+/* What options ask for; *wanted: whether they ask for anything. The strings
+ * stay the options'. */
+int luks_amend_parse(const struct gild_option *options, size_t count,
+		     const char *prefix, bool *wanted,
+		     struct gild_key_change *change, struct gild_error *err);
 
 /* --- luks-info.c ---------------------------------------------------------- */
 

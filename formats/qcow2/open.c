@@ -20,6 +20,13 @@ static bool qcow2_probe(const unsigned char *head, size_t length)
 	       load_be32(head + 4) >= 2;
 }
 
+void qcow2_set_refcount_width(struct qcow2 *q)
+{
+	q->refcount_bits = 1U << q->header.refcount_order;
+	q->refblock_entries = q->cluster_size * 8ULL / q->refcount_bits;
+	q->refcount_max = UINT64_MAX >> (64 - q->refcount_bits);
+}
+
 static void set_geometry(struct qcow2 *q)
 {
 	const struct qcow2_header *h = &q->header;
@@ -35,9 +42,7 @@ static void set_geometry(struct qcow2 *q)
 	q->subcluster_size = q->extended_l2 ?
 			     q->cluster_size / QCOW2_SUBCLUSTERS :
 			     q->cluster_size;
-	q->refcount_bits = 1U << h->refcount_order;
-	q->refblock_entries = q->cluster_size * 8ULL / q->refcount_bits;
-	q->refcount_max = UINT64_MAX >> (64 - q->refcount_bits);
+	qcow2_set_refcount_width(q);
 	q->raw_data = h->incompatible & QCOW2_INCOMPAT_DATA_FILE &&
 		      h->autoclear & QCOW2_AUTOCLEAR_RAW_DATA;
 	q->untracked = h->autoclear & QCOW2_AUTOCLEAR_BITMAPS;
@@ -233,6 +238,7 @@ static struct storage *qcow2_data_storage(struct image *image)
 const struct format_ops qcow2_format = {
 	.name = "qcow2",
 	.create_help = qcow2_option_help,
+	.amend_help = qcow2_amend_help,
 	.probe = qcow2_probe,
 	.struct_size = sizeof(struct qcow2),
 	.open = qcow2_open,
@@ -256,6 +262,7 @@ const struct format_ops qcow2_format = {
 	.snapshots = &qcow2_snapshot_ops,
 	.empty = qcow2_empty,
 	.set_backing = qcow2_set_backing,
+	.amend = qcow2_amend,
 	.key_area = qcow2_key_area,
 	.info = qcow2_info,
 	.check = qcow2_check,

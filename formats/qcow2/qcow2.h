@@ -245,6 +245,8 @@ int qcow2_decompress(uint8_t compression, const void *stored,
 /* --- open.c -------------------------------------------------------------- */
 
 extern const struct format_ops qcow2_format;
+/* What follows from the width of a reference count. */
+void qcow2_set_refcount_width(struct qcow2 *q);
 /* Forget everything cached and read the tables again (after a repair). The
  * header in memory is what counts. Lock held exclusively. */
 int qcow2_reload(struct qcow2 *q, struct gild_error *err);
@@ -328,6 +330,13 @@ int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count,
 int qcow2_refcount_add(struct qcow2 *q, uint64_t cluster, uint64_t count,
 		       int change, struct gild_error *err);
 
+/* The counts of *got clusters, up to want, from cluster on. counts has room for
+ * QCOW2_REFCOUNT_SLICE of them. */
+#define QCOW2_REFCOUNT_SLICE (4096U * 8) /* in a slice, at most */
+int qcow2_refcount_read(struct qcow2 *q, uint64_t cluster, uint64_t want,
+			uint64_t *counts, uint64_t *got,
+			struct gild_error *err);
+
 /* From cluster on, within what one slice counts: *busy clusters are in use,
  * then up to want are *free. *counted = false where no block counts them. */
 int qcow2_refcount_scan(struct qcow2 *q, uint64_t cluster, uint64_t want,
@@ -409,7 +418,14 @@ int qcow2_discard(struct image *image, uint64_t offset, uint64_t length,
 		  struct gild_error *err);
 int qcow2_flush(struct image *image, bool closing, struct gild_error *err);
 int qcow2_resize(struct image *image, uint64_t size, struct gild_error *err);
+/* May the disk get that size, in an image of that version? resize.c */
+int qcow2_check_resize(const struct qcow2 *q, uint64_t size, uint32_t version,
+		       struct gild_error *err);
 int qcow2_empty(struct image *image, struct gild_error *err);
+/* amend/ */
+int qcow2_amend(struct image *image, const struct amend *amend,
+		struct gild_error *err);
+extern const struct gild_option_help qcow2_amend_help[];
 int qcow2_set_backing(struct image *image, const char *name,
 		      const char *format, struct gild_error *err);
 

@@ -104,6 +104,23 @@ int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count,
 	return 0;
 }
 
+int qcow2_refcount_read(struct qcow2 *q, uint64_t cluster, uint64_t want,
+			uint64_t *counts, uint64_t *got, struct gild_error *err)
+{
+	uint64_t first = cluster % slice_counts(q);
+	uint32_t order = q->header.refcount_order;
+	struct qcow2_slice *slice;
+
+	*got = min_u64(want, slice_counts(q) - first);
+	if (load_slice(q, cluster, &slice, err) < 0)
+		return -1;
+	for (uint64_t i = 0; i < *got; i++)
+		counts[i] = slice ? qcow2_refcount_decode(slice->data, order,
+							  first + i) :
+				    0;
+	return 0;
+}
+
 int qcow2_refcount_scan(struct qcow2 *q, uint64_t cluster, uint64_t want,
 			bool *counted, uint64_t *busy, uint64_t *free,
 			struct gild_error *err)

@@ -30,9 +30,10 @@ static int check_size(const struct qcow2 *q, uint64_t size,
 }
 
 /* Those of version 2 do not record the size of their disk. */
-static int check_snapshots(const struct qcow2 *q, struct gild_error *err)
+static int check_snapshots(const struct qcow2 *q, uint32_t version,
+			   struct gild_error *err)
 {
-	if (q->header.version >= 3 || !q->header.snapshot_count)
+	if (version >= 3 || !q->header.snapshot_count)
 		return 0;
 	fail(err, GILD_ERR_UNSUPPORTED, 0,
 	     "a version 2 image that has snapshots keeps its size");
@@ -120,13 +121,21 @@ static int resize_data(struct qcow2 *q, uint64_t size, struct gild_error *err)
 	return q->raw_data ? storage_truncate(q->data, size, false, err) : 0;
 }
 
+int qcow2_check_resize(const struct qcow2 *q, uint64_t size, uint32_t version,
+		       struct gild_error *err)
+{
+	if (check_size(q, size, err) < 0)
+		return -1;
+	return check_snapshots(q, version, err);
+}
+
 int qcow2_resize(struct image *image, uint64_t size, struct gild_error *err)
 {
 	struct qcow2 *q = qcow2_of(image);
 	uint64_t old = image->size;
 	int ret;
 
-	if (check_size(q, size, err) < 0 || check_snapshots(q, err) < 0)
+	if (qcow2_check_resize(q, size, q->header.version, err) < 0)
 		return -1;
 	pthread_rwlock_wrlock(&q->lock);
 	ret = change_size(q, size, err);
