@@ -15,6 +15,7 @@
 #     expect_out/expect_err TEXT       its output has a line that contains TEXT
 #     expect_no_out, expect_no_err     it printed nothing there
 #     same FILE FILE          two files hold the same bytes
+#     in_memory               go to a folder where nothing is ever synced
 #     fail MESSAGE            ends the test; skip REASON: as not applicable
 #
 # and the helpers around qemu-img at the end. A command that fails outside of
@@ -145,6 +146,19 @@ same() {
 # same_text WANTED GOT: two files of lines; the difference is shown.
 same_text() {
 	diff "$1" "$2" >&2 || fail "$1 (<) and $2 (>) differ"
+}
+
+# Work in a folder that is in memory, if there is room for one: qemu-img syncs
+# whatever it makes, and there that costs nothing.
+in_memory() {
+	local memory
+	if [ "$(df --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt \
+		1000000 ] 2>"$work/.ignored" &&
+		memory=$(mktemp -d /dev/shm/gild-test.XXXXXX)
+	then
+		at_end "rm -rf '$memory'"
+		cd "$memory"
+	fi
 }
 
 # The names in the working folder, one a line.

@@ -171,6 +171,10 @@ static unsigned all_ops(const struct crash_setup *setup, struct op *ops)
 		{ OP_ALLOCATE, 3 * u + 100, size - 4 * u, 2 },
 		{ OP_RESIZE, 0, size + 80 * u, 0 },
 		{ OP_RESIZE, 0, 9 * u + 512, 0 },
+		{ OP_AMEND, 0, 0, AMEND_V2 },
+		{ OP_AMEND, 0, 0, AMEND_LAZY },
+		{ OP_AMEND, 0, 0, AMEND_8_BITS },
+		{ OP_AMEND, 0, 0, AMEND_64_BITS },
 		/* not where reference counts have no room for it */
 		{ OP_SNAPSHOT, 0, 0, 0 },
 		{ OP_APPLY, 0, 0, 0 },
@@ -208,6 +212,30 @@ static bool chosen(struct crash_base *base, unsigned one_in)
 	return one_in && random_next(&base->random) % one_in == 0;
 }
 
+/* What version 2 can have, and what is done with it: snapshots only of such
+ * with a dirty bit, and no other size beside them. */
+static bool may_be_v2(const struct crash_base *base, const struct op *ops,
+		      unsigned count)
+{
+	const struct disk_kind *kind = &base->setup->kind;
+	bool v2 = false, has_snapshot = base->model->saved != NULL;
+
+	for (unsigned i = 0; i < count; i++) {
+		has_snapshot |= ops[i].kind == OP_SNAPSHOT;
+		if (v2 && ops[i].kind == OP_RESIZE && has_snapshot)
+			return false;
+		if (v2 && ((ops[i].kind >= OP_SNAPSHOT &&
+			    ops[i].kind <= OP_DELETE) ||
+			   ops[i].kind == OP_ADOPT))
+			return false;
+		if (ops[i].kind == OP_AMEND)
+			v2 = ops[i].seed == AMEND_V2;
+		if (v2 && (kind->extended_l2 || kind->zstd || kind->bitmaps))
+			return false;
+	}
+	return true;
+}
+
 /* Does each operation lie within the disk as it is then, and is there ever only
  * one snapshot, and at its time? Nor is a bitmap added twice. */
 static bool makes_sense(const struct crash_base *base, const struct op *ops,
@@ -241,6 +269,10 @@ static bool makes_sense(const struct crash_base *base, const struct op *ops,
 			  (has_new && ops[i].kind != OP_MARKS_REMOVE);
 		if (ops[i].kind == OP_SNAPSHOT)
 			saved = size;
+		/* whose size version 2 does not record */
+		if (ops[i].kind == OP_AMEND && ops[i].seed == AMEND_V2 &&
+		    has_snapshot && saved != size)
+			return false;
 		had_snapshot |= ops[i].kind == OP_SNAPSHOT;
 		has_snapshot |= ops[i].kind == OP_SNAPSHOT;
 		has_snapshot &= ops[i].kind != OP_DELETE;
@@ -253,13 +285,14 @@ static bool makes_sense(const struct crash_base *base, const struct op *ops,
 static void explore(struct crash_base *base, const struct op *ops,
 		    unsigned count, unsigned one_in)
 {
-	if (chosen(base, one_in) && makes_sense(base, ops, count))
+	if (chosen(base, one_in) && makes_sense(base, ops, count) &&
+	    may_be_v2(base, ops, count))
 		crash_explore(base, ops, count);
 }
 
 static void explore_all(struct crash_base *base, const struct plan *plan)
 {
-	struct op all[40], ops[3];
+	struct op all[44], ops[3];
 	unsigned n = all_ops(base->setup, all);
 
 	for (unsigned i = 0; i < n; i++) {

@@ -306,6 +306,27 @@ static int run_marks(struct gild_image *image, enum op_kind kind,
 	}
 }
 
+static int run_amend(struct image *image, uint32_t kind, struct gild_error *err)
+{
+	static const struct gild_option options[][3] = {
+		[AMEND_V2] = { { "compat", "0.10" },
+			       { "refcount_bits", "16" } },
+		[AMEND_LAZY] = { { "compat", "1.1" },
+				 { "lazy_refcounts", "on" } },
+		[AMEND_8_BITS] = { { "compat", "1.1" },
+				   { "refcount_bits", "8" } },
+		[AMEND_64_BITS] = { { "compat", "1.1" },
+				    { "refcount_bits", "64" },
+				    { "lazy_refcounts", "off" } },
+	};
+	const struct gild_amend_options how = {
+		.options = options[kind],
+		.option_count = options[kind][2].name ? 3 : 2,
+	};
+
+	return gild_amend((struct gild_image *)image, &how, NULL, err);
+}
+
 int op_run(struct image *image, const struct op *op, struct gild_error *err)
 {
 	switch (op->kind) {
@@ -336,6 +357,8 @@ int op_run(struct image *image, const struct op *op, struct gild_error *err)
 					    err);
 	case OP_ADOPT:
 		return run_adopt(image, op, err);
+	case OP_AMEND:
+		return run_amend(image, op->seed, err);
 	case OP_EMPTY:
 		return image->ops->empty(image, err);
 	default:
@@ -463,6 +486,7 @@ void op_note(struct model *model, const struct op *op, bool failed)
 	case OP_MARKS_REMOVE:
 	case OP_MARKS_MERGE:
 	case OP_MARKS_CLEAR:
+	case OP_AMEND:
 		break;
 	case OP_RESIZE:
 		note_resize(model, op, failed);
@@ -487,9 +511,10 @@ void op_note(struct model *model, const struct op *op, bool failed)
 const char *op_text(const struct op *op)
 {
 	static const char *const names[OP_KINDS] = {
-		"write", "compress", "zero",	 "unmap", "discard", "allocate",
-		"flush", "resize",   "snapshot", "apply", "delete",  "empty",
-		"adopt", "add",	     "remove",	 "merge", "clear",
+		"write",    "compress", "zero",	  "unmap",    "discard",
+		"allocate", "flush",	"resize", "snapshot", "apply",
+		"delete",   "empty",	"adopt",  "amend",    "add",
+		"remove",   "merge",	"clear",
 	};
 	static char text[100];
 

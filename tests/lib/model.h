@@ -80,11 +80,19 @@ enum op_kind {
 	OP_DELETE,
 	OP_EMPTY,
 	OP_ADOPT,     /* whole clusters from the snapshot */
+	OP_AMEND,     /* seed: one of amend_kind */
 	OP_MARKS_ADD, /* bitmap "n", ... */
 	OP_MARKS_REMOVE,
 	OP_MARKS_MERGE, /* "b" into "off" (see disk.h) */
 	OP_MARKS_CLEAR, /* "off" */
 	OP_KINDS,
+};
+
+enum amend_kind {
+	AMEND_V2,
+	AMEND_LAZY, /* and version 3, as the following ones */
+	AMEND_8_BITS,
+	AMEND_64_BITS,
 };
 
 struct op {
