@@ -39,9 +39,9 @@ struct verb {
 		   struct gild_error *err);
 };
 
-extern const struct verb verb_bench, verb_bitmap, verb_check, verb_clone,
-	verb_commit, verb_compare, verb_convert, verb_create, verb_dd,
-	verb_info, verb_map,
+extern const struct verb verb_amend, verb_bench, verb_bitmap, verb_check,
+	verb_clone, verb_commit, verb_compare, verb_convert, verb_create,
+	verb_dd, verb_info, verb_map,
 	verb_measure, verb_rebase, verb_resize, verb_snapshot;
 
 /* ------------------------------------------- personality.c: our name -- */
@@ -133,6 +133,9 @@ const char *option_list_take(struct option_list *list, const char *name);
 const char *option_list_get(const struct option_list *list, const char *name);
 
 void option_list_free(struct option_list *list);
+
+/* Print a table of options, one a line. */
+void option_list_print(const struct gild_option_help *rows);
 
 /* Print what a format offers, as "-o help" does. */
 int option_list_help(const char *format, struct gild_error *err);

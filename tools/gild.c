@@ -18,7 +18,8 @@ static const struct verb *const verbs[] = {
 	&verb_create,	&verb_clone,   &verb_convert, &verb_info,
 	&verb_map,	&verb_measure, &verb_check,   &verb_compare,
 	&verb_snapshot, &verb_resize,  &verb_commit,  &verb_rebase,
-	&verb_bitmap,	&verb_dd,      &verb_bench,   NULL,
+	&verb_amend,	&verb_bitmap,  &verb_dd,      &verb_bench,
+	NULL,
 };
 
 enum {

@@ -131,16 +131,8 @@ static const char *type_title(const char *type)
 	return type;
 }
 
-int option_list_help(const char *format, struct gild_error *err)
+void option_list_print(const struct gild_option_help *row)
 {
-	const struct gild_option_help *row = gild_create_help(format);
-
-	if (!row) {
-		tool_fail(err, "unknown format \"%s\"", format);
-		tool_hint(err, "gild knows raw, qcow2 and luks");
-		return -1;
-	}
-	printf("Supported %s options:\n", format);
 	for (; row->name; row++) {
 		char title[80];
 
@@ -151,6 +143,19 @@ int option_list_help(const char *format, struct gild_error *err)
 			printf(" (default: %s)", row->fallback);
 		putchar('\n');
 	}
+}
+
+int option_list_help(const char *format, struct gild_error *err)
+{
+	const struct gild_option_help *rows = gild_create_help(format);
+
+	if (!rows) {
+		tool_fail(err, "unknown format \"%s\"", format);
+		tool_hint(err, "gild knows raw, qcow2 and luks");
+		return -1;
+	}
+	printf("Supported %s options:\n", format);
+	option_list_print(rows);
 	if (is_qemu_img())
 		printf("\nThe protocol level may support further options.\n"
 		       "Specify the target filename to include those "

@@ -565,6 +565,35 @@ alike_since 10.1 bench -f raw -w --pattern=256 a.raw
 alike bench
 fails_alike bench -w -U -f raw a.raw
 
+# -------------------------------------------------------------------- amend --
+settle
+for options in compat=v4 refcount_bits=3 refcount_bits=128 refcount_bits=0 \
+	compat=0.10,lazy_refcounts=on compat=0.10,refcount_bits=8 cluster_size=4k \
+	nosuch=1 size=1000 data_file=x data_file_raw=on backing_file=x \
+	backing_fmt=raw encrypt.state=active,encrypt.new-secret=n \
+	refcount_bits=8 compat=0.10 compat=0.10,refcount_bits=16 \
+	lazy_refcounts=on refcount_bits=8 compat=1.1 size=1M size=4M; do
+	alike amend -f qcow2 -o $options a.qcow2
+done
+alike info a.qcow2
+alike amend -q -p -f qcow2 -o lazy_refcounts=on a.qcow2
+alike amend -f raw -o size=2M a.raw
+alike amend -f raw -o help a.raw
+alike amend -f nosuch -o help a.raw
+alike amend -f qcow2 -o compat=1.1 nosuch
+alike amend -f qcow2 -o '' a.qcow2
+fails_alike amend -f qcow2 a.qcow2
+fails_alike amend -f qcow2 -o compat=1.1
+for options in compat=0.10 data_file_raw=on; do
+	for kind in extended_l2=on data_file=amend.data compression_type=zstd; do
+		for name in theirs ours; do
+			(cd $name && "$PEER" create -q -f qcow2 -o $kind \
+				amend.qcow2 1M)
+		done
+		alike amend -o $options -f qcow2 amend.qcow2
+	done
+done
+
 # --------------------------------------------------------- the name itself --
 alike
 alike foo

@@ -45,6 +45,8 @@ offers 'gild|create|-f|qcow2|-o|clu' cluster_size=
 offers 'gild|create|-f|qcow2|-o|cluster_size|=|4k,la' 4k,lazy_refcounts=
 offers 'gild|create|--format|=|qcow2|--options|=|ref' refcount_bits=
 offers 'gild|create|-f|raw|-o|' preallocation=
+offers 'gild|amend|-o|en' encrypt.state= encrypt.keyslot=
+offers 'gild|amend|-f|luks|-o|' new-secret=
 offers 'gild|convert|-m|' -
 offers 'gild|info|dis' -
 offers 'gild|nosuch|-' -

@@ -67,7 +67,7 @@ for verb in $verbs; do
 		fail "gild.pod does not mention $verb"
 	# The example of --help is in the page.
 	sed '1,/^Example:/d; s/^ *//' help | while read -r line; do
-		grep -qF "${line%%|*}" "$page" ||
+		grep -qF -e "${line%%|*}" "$page" ||
 			fail "$page lacks the example of --help: $line"
 	done
 	awk 'length > 80 {exit 1}' help || fail "gild $verb --help: a long line"
