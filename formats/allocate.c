@@ -57,15 +57,16 @@ static int reserve_bytes(struct image *image, uint64_t offset, uint64_t length,
 }
 
 /* Zeros of the file are no zeros of the disk where that is encrypted. */
-static int fill(const struct write_plan *plan, enum gild_preallocation how,
-		struct gild_error *err)
+static int fill(const struct write_plan *plan, uint64_t offset, uint64_t length,
+		enum gild_preallocation how, struct gild_error *err)
 {
 	if (how == GILD_PREALLOCATION_FULL || plan->cipher)
-		return write_zeros(plan, plan->start, plan->length, err);
-	return zero_place(plan, plan->start, plan->length, how, err);
+		return write_zeros(plan, offset, length, err);
+	return zero_place(plan, offset, length, how, err);
 }
 
-/* Whole units, none of which has a place. */
+/* Whole units, none of which has a place of its own. Those around them may have
+ * data in a cluster that snapshots share: it is copied as a whole. */
 static int reserve_units(struct image *image, uint64_t start, uint64_t end,
 			 enum gild_preallocation how, uint64_t *done,
 			 struct gild_error *err)
@@ -78,7 +79,8 @@ static int reserve_units(struct image *image, uint64_t start, uint64_t end,
 	*done = min_u64(end, plan.start + plan.length) - start;
 	if (plan.in_place)
 		return 0;
-	if (fill(&plan, how, err) < 0 ||
+	if (fill(&plan, start, *done, how, err) < 0 ||
+	    io_fill_edges(image, &plan, start, *done, err) < 0 ||
 	    image->ops->commit_write(image, &plan, err) < 0) {
 		image->ops->abort_write(image, &plan);
 		return -1;

@@ -164,18 +164,24 @@ static int copy_edge(struct image *image, const struct write_plan *plan,
 	return plan_write(plan, offset, buffer, length, err);
 }
 
-/* Fill a plan: the new bytes, and around them what was there before. */
-static int fill_plan(struct image *image, const struct write_plan *plan,
-		     const void *buffer, uint64_t length, uint64_t offset,
-		     struct gild_error *err)
+int io_fill_edges(struct image *image, const struct write_plan *plan,
+		  uint64_t offset, uint64_t length, struct gild_error *err)
 {
 	uint64_t end = offset + length, plan_end = plan->start + plan->length;
 
 	if (copy_edge(image, plan, plan->start, offset - plan->start, err) < 0)
 		return -1;
+	return copy_edge(image, plan, end, plan_end - end, err);
+}
+
+/* Fill a plan: the new bytes, and around them what was there before. */
+static int fill_plan(struct image *image, const struct write_plan *plan,
+		     const void *buffer, uint64_t length, uint64_t offset,
+		     struct gild_error *err)
+{
 	if (plan_write(plan, offset, buffer, length, err) < 0)
 		return -1;
-	return copy_edge(image, plan, end, plan_end - end, err);
+	return io_fill_edges(image, plan, offset, length, err);
 }
 
 /* Allocate, fill and link a first part of the range; the range is held. */

@@ -16,6 +16,11 @@ void io_hold_sectors(struct image *image, struct range *range, uint64_t offset,
 		     uint64_t length);
 void io_release_sectors(struct image *image, struct range *range);
 
+/* Around [offset, offset + length), which is written by the caller, a plan gets
+ * what the disk reads there now. */
+int io_fill_edges(struct image *image, const struct write_plan *plan,
+		  uint64_t offset, uint64_t length, struct gild_error *err);
+
 /* Write, in place or to new space; the range was checked, its sectors are
  * held. */
 int io_write(struct image *image, const unsigned char *buffer, uint64_t length,
