@@ -122,9 +122,10 @@ struct bitmap_change {
  * storage and chain and is freed before it (image_free).
  */
 struct snapshot_ops {
-	/* May an image that is made with these options take so many? */
+	/* May an image that is made with these options take so many? resized:
+	 * their disks are not all as large as the active one. */
 	int (*check_room)(const struct gild_option *options,
-			  size_t option_count, size_t snapshots,
+			  size_t option_count, size_t snapshots, bool resized,
 			  struct gild_error *err);
 
 	/* The snapshot at this place of the list in gild_info. */

@@ -170,13 +170,22 @@ static int open_trees(struct keep *keep, struct gild_error *err)
 	return 0;
 }
 
+static bool is_resized(const struct keep *keep)
+{
+	for (size_t i = 0; i < keep->count; i++)
+		if (keep->trees[i]->size != keep->source->size)
+			return true;
+	return false;
+}
+
 static int open_target(struct keep *keep, struct gild_error *err)
 {
 	const struct gild_convert_options *options = keep->options;
 	const struct format_ops *ops = registry_find(options->format);
 
 	if (ops->snapshots->check_room(options->options, options->option_count,
-				       keep->count, err) < 0 ||
+				       keep->count, is_resized(keep),
+				       err) < 0 ||
 	    target_open(&keep->target, &keep->copy->source,
 			keep->trees[0]->size, options, err) < 0)
 		return -1;

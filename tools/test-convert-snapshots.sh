@@ -118,14 +118,14 @@ sizes=differ
 make_source ''
 # The L2 tables that later snapshots shared with the first come anew.
 tables=$((count * 65536))
-targets=('' cluster_size=4k extended_l2=on compat=0.10)
+targets=('' cluster_size=4k extended_l2=on)
 [ "${GILD_TEST_LEVEL-}" = fast ] || targets+=(cluster_size=512 \
 	cluster_size=2M 'extended_l2=on,cluster_size=16k' refcount_bits=4 \
 	refcount_bits=64 lazy_refcounts=on 'cluster_size=32k,refcount_bits=8')
 for options in "${targets[@]}"; do
 	keeps x ${options:+-o "$options"}
 	case $options in
-	'' | compat* | lazy*) no_larger x $tables ;;
+	'' | lazy*) no_larger x $tables ;;
 	esac
 done
 for options in '' compression_type=zstd cluster_size=4k,refcount_bits=8 \
@@ -166,12 +166,16 @@ same_disks y
 # ------------------------------------------------------------ every source --
 
 sizes=same
-for options in compat=0.10 cluster_size=4k extended_l2=on cluster_size=2M \
+for options in '' compat=0.10 cluster_size=4k extended_l2=on cluster_size=2M \
 	refcount_bits=4; do
 	make_source "$options"
 	keeps x
 	keeps x -o cluster_size=4k
 	keeps x -c
+	keeps x -o compat=0.10
+	[[ $options = *=* ]] || no_larger x $tables
+	qemu-img snapshot -a four y
+	equal raw want.4 qcow2 y
 	[ "${GILD_TEST_LEVEL-}" != fast ] || break
 done
 
@@ -205,8 +209,6 @@ for base in 'base.raw -F raw' 'base.qcow2 -F qcow2'; do
 	# shellcheck disable=SC2086
 	keeps x -B $base -o cluster_size=4k
 	# shellcheck disable=SC2086
-	keeps x -B $base -o compat=0.10
-	# shellcheck disable=SC2086
 	keeps x -B $base -c -o extended_l2=on
 done
 keeps x -o backing_file=base.raw,backing_fmt=raw
@@ -220,6 +222,7 @@ qemu-img snapshot -c two x
 put qcow2 x 'write -P 77 0 1M' 'write -P 1 7M 1M'
 count=2
 disks x want
+keeps x -B base.raw -F raw -o compat=0.10
 keeps x -B base.raw -F raw
 put raw base.raw 'write -P 78 0 64k'
 first_byte() {
@@ -313,6 +316,8 @@ refused 'preallocation and snapshots' -o preallocation=falloc -O qcow2 x y
 refused 'of 1 bits have no room for 7 snapshots' -o refcount_bits=1 -O qcow2 x y
 refused 'of 2 bits have no room for 7 snapshots' -o refcount_bits=2 -O qcow2 x y
 expect_err 'more refcount_bits'
+refused 'all snapshots have the disk' -o compat=0.10 -O qcow2 x y
+expect_err 'compat=1.1'
 refused 'the source itself' -O qcow2 x x
 refused 'nosuch.raw' -O qcow2 -B nosuch.raw -F raw x y
 

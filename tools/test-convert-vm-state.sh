@@ -54,29 +54,37 @@ runs() {
 	echo stop
 }
 
-# Two machines' states: one as the disk was small, one after it has grown; and a
-# snapshot without any between them.
-qemu-img create -q -f qcow2 x.qcow2 8M
+# save_machines SIZE [OPTIONS...]: x.qcow2 with two machines' states; between them its
+# disk gets that size, and a snapshot without any is taken.
+save_machines() {
+	local size=$1
+	shift
+	rm -f x.qcow2 ./*.memory
+	qemu-img create -q -f qcow2 "$@" x.qcow2 8M
+	qemu-io -f qcow2 -c 'write -s sector 0 64k' x.qcow2 >said
+	{
+		runs 0
+		printf '%s\n' 'pmemsave 0 0x200000 one.memory' 'savevm one' \
+			cont quit
+	} | machine x.qcow2
+	put qcow2 x.qcow2 'write -P 3 2M 1M'
+	qemu-img snapshot -c between x.qcow2
+	[ "$size" = 8M ] || qemu-img resize -q -f qcow2 x.qcow2 "$size"
+	put qcow2 x.qcow2 'write -P 4 3M 100k' 'write -P 5 8000k 100k'
+	{
+		runs "$(counter one.memory)"
+		printf '%s\n' 'pmemsave 0 0x200000 two.memory' 'savevm two' \
+			quit
+	} | machine x.qcow2
+	[ "$(counter one.memory)" -gt 0 ] || fail "nothing was counted"
+	! cmp -s one.memory two.memory || fail "one state"
+	qemu-img snapshot -l x.qcow2 >listed
+	! awk '$2 == "one" || $2 == "two"' listed | grep ' 0 B' ||
+		fail "no VM state was saved"
+}
+
 boot_sector >sector
 truncate -s 64k sector
-qemu-io -f qcow2 -c 'write -s sector 0 64k' x.qcow2 >said
-{
-	runs 0
-	printf '%s\n' 'pmemsave 0 0x200000 one.memory' 'savevm one' cont quit
-} | machine x.qcow2
-put qcow2 x.qcow2 'write -P 3 2M 1M'
-qemu-img snapshot -c between x.qcow2
-qemu-img resize -q -f qcow2 x.qcow2 9000k
-put qcow2 x.qcow2 'write -P 4 3M 100k' 'write -P 5 8900k 100k'
-{
-	runs "$(counter one.memory)"
-	printf '%s\n' 'pmemsave 0 0x200000 two.memory' 'savevm two' quit
-} | machine x.qcow2
-[ "$(counter one.memory)" -gt 0 ] || fail "nothing was counted"
-[ "$(counter one.memory)" != "$(counter two.memory)" ] || fail "one state"
-qemu-img snapshot -l x.qcow2 >listed
-awk '$2 == "one" || $2 == "two"' listed | grep -vq ' 0 B' ||
-	fail "no VM state was saved"
 
 # continues IMAGE: both are there, each with its disk, and can go on.
 continues() {
@@ -109,10 +117,11 @@ continues() {
 	equal qcow2 x.qcow2 qcow2 "$1"
 }
 
+save_machines 9000k
 continues x.qcow2	# it is a matter of the original, too
 options=('' cluster_size=4k '-c')
-[ "${GILD_TEST_LEVEL-}" = fast ] || options+=(cluster_size=2M compat=0.10 \
-	extended_l2=on '-c cluster_size=128k,compression_type=zstd' \
+[ "${GILD_TEST_LEVEL-}" = fast ] || options+=(cluster_size=2M extended_l2=on \
+	'-c cluster_size=128k,compression_type=zstd' \
 	cluster_size=512)
 for option in "${options[@]}"; do
 	args=()
@@ -143,3 +152,11 @@ gild convert --keep-snapshots -O qcow2 --object secret,id=s,data=hello -o $key \
 printf hello >pass
 gild convert --keep-snapshots -O qcow2 --secret-file pass y.qcow2 z.qcow2
 continues z.qcow2
+
+# In version 2 disks have one size.
+[ "${GILD_TEST_LEVEL-}" != fast ] || exit 0
+save_machines 8M -o compat=0.10
+for options in compat=0.10 compat=0.10,cluster_size=4k cluster_size=4k; do
+	gild convert --keep-snapshots -O qcow2 -o $options x.qcow2 y.qcow2
+	continues y.qcow2
+done

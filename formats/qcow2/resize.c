@@ -29,11 +29,13 @@ static int check_size(const struct qcow2 *q, uint64_t size,
 			       "-O qcow2 -o cluster_size=2M");
 }
 
-/* Those of version 2 do not record the size of their disk. */
+/* Those of version 2 do not record the size of their disk. A copy that is being
+ * made is longer only for a while, so as to write VM state. */
 static int check_snapshots(const struct qcow2 *q, uint32_t version,
 			   struct gild_error *err)
 {
-	if (version >= 3 || !q->header.snapshot_count)
+	if (version >= 3 || !q->header.snapshot_count ||
+	    q->image.coming_snapshots)
 		return 0;
 	fail(err, GILD_ERR_UNSUPPORTED, 0,
 	     "a version 2 image that has snapshots keeps its size");

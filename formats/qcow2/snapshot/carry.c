@@ -18,7 +18,7 @@ static int check_counts(const struct qcow2_options *options, size_t snapshots,
 }
 
 static int check_room(const struct gild_option *options, size_t option_count,
-		      size_t snapshots, struct gild_error *err)
+		      size_t snapshots, bool resized, struct gild_error *err)
 {
 	struct qcow2_options parsed;
 
@@ -34,6 +34,13 @@ static int check_room(const struct gild_option *options, size_t option_count,
 	if (snapshots > QCOW2_MAX_SNAPSHOTS)
 		return fail(err, GILD_ERR_RANGE, 0, "too many snapshots (%zu)",
 			    snapshots);
+	if (resized && parsed.version < 3) {
+		fail(err, GILD_ERR_UNSUPPORTED, 0,
+		     "in a version 2 image all snapshots have the disk's size, "
+		     "and here they have not");
+		return error_hint(err, "make the target version 3 "
+				       "(-o compat=1.1)");
+	}
 	return check_counts(&parsed, snapshots, err);
 }
 
