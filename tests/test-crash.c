@@ -248,6 +248,11 @@ static bool makes_sense(const struct crash_base *base, const struct op *ops,
 	for (unsigned i = 0; i < count; i++) {
 		if (ops[i].kind == OP_RESIZE && ops[i].length == size)
 			return false;
+		/* What comes back after it was cut off is not told of by a
+		 * bitmap, as with QEMU. */
+		if (ops[i].kind == OP_RESIZE && base->setup->kind.bitmaps &&
+		    ops[i].length > size && size < base->setup->size)
+			return false;
 		if (ops[i].kind == OP_RESIZE)
 			size = ops[i].length;
 		else if (ops[i].offset + ops[i].length > size)
