@@ -59,7 +59,8 @@ every() {
 		else
 			harmless=0
 			expect_error ': '
-			grep -q '^gild: \(in\|out\)/' "$err" ||
+			grep -Eq '^gild: (backing file: )?[^ ]*\b(in|out)/' \
+				"$err" ||
 				{ show; fail "call $n: no file is named"; }
 			as_begun
 		fi
