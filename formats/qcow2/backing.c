@@ -38,8 +38,7 @@ static int switch_header(struct qcow2 *q, struct names *names,
 
 	header.backing_name = names->name;
 	header.backing_format = names->format;
-	if (qcow2_header_write(q->image.storage, &header, err) < 0 ||
-	    qcow2_barrier(q, err) < 0)
+	if (qcow2_put_header(q, &header, err) < 0)
 		return -1;
 	q->header = header;
 	*names = old;

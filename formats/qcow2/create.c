@@ -370,7 +370,7 @@ static int write_header(const struct creation *c)
 		if (!data_file)
 			return fail_nomem(c->err);
 	}
-	return qcow2_header_write(c->storage, &header, c->err);
+	return qcow2_header_write_new(c->storage, &header, c->err);
 }
 
 /* Space first: where it is to be reserved, that covers the tables, too. */

@@ -173,13 +173,20 @@ int qcow2_header_read_for_repair(struct storage *storage,
 				 struct qcow2_header *header,
 				 struct gild_error *err);
 
-/* Write the first cluster's header area: header, extensions in QEMU's order:
- * backing format, data file, crypto, feature names (where they fit), bitmaps,
+/* Write the first cluster's header area: header, extensions in this order:
+ * backing format, data file, crypto, bitmaps, feature names (where they fit),
  * unknown ones, end; then the backing name. GILD_ERR_RANGE where it does not
- * fit into a cluster. One write. */
+ * fit into a cluster. In place of another one: whatever sectors reach the disk,
+ * the header is as before or as after; mostly that is one write, else two or
+ * three with a flush between. Whoever fails in the middle cannot tell which of
+ * the two is there. */
 int qcow2_header_write(struct storage *storage,
 		       const struct qcow2_header *header,
 		       struct gild_error *err);
+/* The first header of a file: one write. */
+int qcow2_header_write_new(struct storage *storage,
+			   const struct qcow2_header *header,
+			   struct gild_error *err);
 void qcow2_header_free(struct qcow2_header *header);
 
 /* --- options.c: "-o" and the geometry that follows ----------------------- */
@@ -448,6 +455,10 @@ int qcow2_writeback(struct qcow2 *q, bool closing, struct gild_error *err);
 /* What was handed to the storages is durable, unless nobody can see the file
  * yet. */
 int qcow2_barrier(struct qcow2 *q, struct gild_error *err);
+/* A header in place of the one in the file, durable. Where it cannot be told
+ * which of the two is there then, the image is broken. */
+int qcow2_put_header(struct qcow2 *q, const struct qcow2_header *header,
+		     struct gild_error *err);
 /* The header becomes another one of the same length, which leads to tables that
  * were written before. A failure leaves the image broken. */
 int qcow2_switch_header(struct qcow2 *q, const struct qcow2_header *header,

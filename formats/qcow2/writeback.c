@@ -28,18 +28,36 @@ int qcow2_barrier(struct qcow2 *q, struct gild_error *err)
 	return 0;
 }
 
+int qcow2_put_header(struct qcow2 *q, const struct qcow2_header *header,
+		     struct gild_error *err)
+{
+	struct gild_error why = { .kind = GILD_ERR_NONE };
+	int ret;
+
+	if (q->image.unpublished)
+		ret = qcow2_header_write_new(q->image.storage, header, &why);
+	else
+		ret = qcow2_header_write(q->image.storage, header, &why);
+	/* The old one, or the new one? They lead to other tables. One that is
+	 * too long was not written. */
+	if (ret < 0) {
+		q->broken = q->broken || why.kind == GILD_ERR_IO;
+		if (err)
+			*err = why;
+		return -1;
+	}
+	return qcow2_barrier(q, err);
+}
+
 int qcow2_switch_header(struct qcow2 *q, const struct qcow2_header *header,
 			struct gild_error *err)
 {
 	if (qcow2_barrier(q, err) < 0)
 		return -1;
-	if (qcow2_header_write(q->image.storage, header, err) < 0) {
-		/* The old one, or the new one? They lead to other tables. */
+	if (qcow2_put_header(q, header, err) < 0) {
 		q->broken = true;
 		return -1;
 	}
-	if (qcow2_barrier(q, err) < 0)
-		return -1;
 	q->header = *header;
 	return 0;
 }
@@ -81,10 +99,10 @@ static int clear_dirty_mark(struct qcow2 *q, struct gild_error *err)
 	if (!q->marked_dirty)
 		return 0;
 	q->header.incompatible &= ~(uint64_t)QCOW2_INCOMPAT_DIRTY;
-	if (qcow2_header_write(q->image.storage, &q->header, err) < 0)
+	if (qcow2_put_header(q, &q->header, err) < 0)
 		return -1;
 	q->marked_dirty = false;
-	return qcow2_barrier(q, err);
+	return 0;
 }
 
 static int finish(struct qcow2 *q, struct gild_error *err)
@@ -189,8 +207,7 @@ int qcow2_begin_metadata(struct qcow2 *q, struct gild_error *err)
 		header.incompatible |= QCOW2_INCOMPAT_DIRTY;
 	if (header.autoclear != q->header.autoclear ||
 	    header.incompatible != q->header.incompatible) {
-		if (qcow2_header_write(q->image.storage, &header, err) < 0 ||
-		    qcow2_barrier(q, err) < 0)
+		if (qcow2_put_header(q, &header, err) < 0)
 			return -1;
 		q->header = header;
 		q->marked_dirty = header.incompatible & QCOW2_INCOMPAT_DIRTY;

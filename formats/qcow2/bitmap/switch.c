@@ -259,35 +259,16 @@ static int prepare_switch(struct qcow2 *q, struct qcow2_header *header,
 	return qcow2_writeback(q, false, err);
 }
 
-/* *unknown: which of the two directories counts now cannot be told. */
-static int switch_header(struct qcow2 *q, const struct qcow2_header *header,
-			 bool *unknown, struct gild_error *err)
-{
-	struct gild_error why = { .kind = GILD_ERR_NONE };
-
-	*unknown = false;
-	if (qcow2_header_write(q->image.storage, header, &why) == 0 &&
-	    qcow2_barrier(q, &why) == 0)
-		return 0;
-	/* Anything else is found out before the header is written. */
-	*unknown = why.kind == GILD_ERR_IO;
-	if (err)
-		*err = why;
-	return -1;
-}
-
 int qcow2_bitmaps_switch(struct qcow2 *q, struct qcow2_switch *change,
 			 struct gild_error *err)
 {
 	struct qcow2_header header = q->header;
-	bool unknown = false;
 
 	if (prepare_switch(q, &header, change, err) < 0 ||
-	    switch_header(q, &header, &unknown, err) < 0) {
-		if (unknown) {
-			q->broken = true;
+	    qcow2_put_header(q, &header, err) < 0) {
+		/* The header may lead there. */
+		if (q->broken)
 			change->fresh.count = 0;
-		}
 		qcow2_switch_abandon(q, change);
 		return -1;
 	}

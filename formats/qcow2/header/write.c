@@ -4,10 +4,11 @@
  * that look at fixed places find what they expect.
  *
  *     header (72 or 112 bytes and what was beyond) | backing format | data file
- *     | crypto | feature names | bitmaps | unknown ones | end | backing name
+ *     | crypto | bitmaps | feature names | unknown ones | end | backing name
  *
- * The feature names are what is left out where a small cluster has no room. A
- * version 3 header that was shorter grows to 112 bytes.
+ * (qemu-img has the bitmaps, which change each time that a disk was written,
+ * behind the names.) The feature names are what is left out where a small
+ * cluster has no room. A version 3 header that was shorter grows to 112 bytes.
  *
  * Specification: "Header", "Header extensions".
  */
@@ -157,9 +158,9 @@ static void build(struct builder *b, const struct qcow2_header *header,
 	put_string(b, QCOW2_EXT_BACKING_FORMAT, header->backing_format);
 	put_string(b, QCOW2_EXT_DATA_FILE, header->data_file);
 	put_crypto(b, header);
+	put_bitmaps(b, header);
 	if (with_names)
 		put_feature_names(b);
-	put_bitmaps(b, header);
 	put(b, header->unknown, header->unknown_length);
 	put_extension(b, QCOW2_EXT_END, NULL, 0);
 	encode(header, b->used, &disk);
@@ -194,30 +195,39 @@ static int check_fits(const struct qcow2_header *header, uint64_t length,
 	return 0;
 }
 
-unsigned char *qcow2_header_encode(const struct qcow2_header *header,
-				   uint64_t *length, struct gild_error *err)
+static unsigned char *encode_area(const struct qcow2_header *header,
+				  bool with_names, uint64_t length,
+				  struct gild_error *err)
 {
-	uint64_t cluster_size = 1ULL << header->cluster_bits;
-	bool with_names = header->version > 2 &&
-			  size_of(header, true) <= cluster_size;
-	struct builder b = { .room = size_of(header, with_names) };
+	struct builder b = { .room = length };
 
-	if (check_fits(header, b.room, err) < 0)
-		return NULL;
-	*length = min_u64(cluster_size, round_up(b.room, LEAST_WRITTEN));
-	b.data = memory_io_buffer(*length);
+	b.data = memory_io_buffer(length);
 	if (!b.data) {
 		fail_nomem(err);
 		return NULL;
 	}
-	memset(b.data, 0, *length);
+	memset(b.data, 0, length);
 	build(&b, header, with_names);
 	return b.data;
 }
 
-int qcow2_header_write(struct storage *storage,
-		       const struct qcow2_header *header,
-		       struct gild_error *err)
+unsigned char *qcow2_header_encode(const struct qcow2_header *header,
+				   uint64_t *length, struct gild_error *err)
+{
+	uint64_t cluster_size = 1ULL << header->cluster_bits, size;
+	bool with_names = header->version > 2 &&
+			  size_of(header, true) <= cluster_size;
+
+	size = size_of(header, with_names);
+	if (check_fits(header, size, err) < 0)
+		return NULL;
+	*length = min_u64(cluster_size, round_up(size, LEAST_WRITTEN));
+	return encode_area(header, with_names, *length, err);
+}
+
+int qcow2_header_write_new(struct storage *storage,
+			   const struct qcow2_header *header,
+			   struct gild_error *err)
 {
 	AUTO_FREE unsigned char *data = NULL;
 	uint64_t length;
@@ -226,4 +236,111 @@ int qcow2_header_write(struct storage *storage,
 	if (!data)
 		return -1;
 	return storage_write(storage, data, length, 0, err);
+}
+
+/* --- replacing ------------------------------------------------------------ */
+
+/*
+ * A disk may write some sectors of a header area and not others. Nothing in the
+ * first sector must then lead to bytes of another header in the rest:
+ *
+ *     the old one ends in the first sector   rest, then first sector
+ *     the new one does                       first sector, then rest
+ *     neither does                           the new one without its feature
+ *                                            names, which does, in between
+ *
+ * A name of another file that alone takes most of a sector leaves no such way:
+ * that is one write, as safe as the disk makes it. What changes often (bits,
+ * places of tables and bitmaps) stands in the first sector: one write, too.
+ */
+#define SECTOR 512U
+
+struct replacing {
+	struct storage *storage;
+	unsigned char *old, *new, *now; /* owned; now: what is written */
+	uint64_t length;		/* of each */
+	uint32_t cluster_size;
+};
+
+/* Told by what leads there: zeros can be the end of the extensions. */
+static bool has_rest(const struct replacing *r, const unsigned char *bytes)
+{
+	uint64_t name = load_be64(bytes + 8), name_end = 0;
+	struct header_area area = {
+		.data = bytes,
+		.length = (uint32_t)r->length,
+		.start = QCOW2_V2_HEADER,
+		.limit = r->cluster_size,
+	};
+
+	if (load_be32(bytes + 4) > 2)
+		area.start = load_be32(bytes + 100);
+	if (name && name < r->cluster_size) {
+		area.limit = (uint32_t)name;
+		name_end = name + load_be32(bytes + 16);
+	}
+	return max_u64(qcow2_extensions_end(&area), name_end) > SECTOR;
+}
+
+static int write_parts(struct replacing *r, const unsigned char *first,
+		       const unsigned char *rest, struct gild_error *err)
+{
+	memcpy(r->now, first, SECTOR);
+	memcpy(r->now + SECTOR, rest + SECTOR, r->length - SECTOR);
+	if (storage_write(r->storage, r->now, r->length, 0, err) < 0)
+		return -1;
+	return storage_flush(r->storage, err);
+}
+
+static int replace_both(struct replacing *r, const struct qcow2_header *header,
+			struct gild_error *err)
+{
+	AUTO_FREE unsigned char *small = NULL;
+
+	if (size_of(header, false) > SECTOR)
+		return 0;
+	small = encode_area(header, false, r->length, err);
+	if (!small || write_parts(r, small, r->old, err) < 0)
+		return -1;
+	return write_parts(r, small, r->new, err);
+}
+
+/* All but the last write. */
+static int approach(struct replacing *r, const struct qcow2_header *header,
+		    struct gild_error *err)
+{
+	if (r->length <= SECTOR ||
+	    !memcmp(r->old + SECTOR, r->new + SECTOR, r->length - SECTOR))
+		return 0;
+	if (!has_rest(r, r->old))
+		return write_parts(r, r->old, r->new, err);
+	if (!has_rest(r, r->new))
+		return write_parts(r, r->new, r->old, err);
+	return replace_both(r, header, err);
+}
+
+int qcow2_header_write(struct storage *storage,
+		       const struct qcow2_header *header,
+		       struct gild_error *err)
+{
+	struct replacing r = {
+		.storage = storage,
+		.cluster_size = 1U << header->cluster_bits,
+	};
+	int ret = -1;
+
+	r.new = qcow2_header_encode(header, &r.length, err);
+	if (!r.new)
+		return -1;
+	r.old = memory_io_buffer(r.length);
+	r.now = memory_io_buffer(r.length);
+	if (!r.old || !r.now)
+		fail_nomem(err);
+	else if (storage_read(storage, r.old, r.length, 0, err) == 0 &&
+		 approach(&r, header, err) == 0)
+		ret = storage_write(storage, r.new, r.length, 0, err);
+	free(r.new);
+	free(r.old);
+	free(r.now);
+	return ret;
 }

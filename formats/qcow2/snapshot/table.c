@@ -338,8 +338,7 @@ int qcow2_snapshots_switch(struct qcow2 *q, struct qcow2_header *header,
 	/* To make room the refcount table may have moved. */
 	header->reftable_offset = q->header.reftable_offset;
 	header->reftable_clusters = q->header.reftable_clusters;
-	if (qcow2_header_write(q->image.storage, header, err) < 0 ||
-	    qcow2_barrier(q, err) < 0)
+	if (qcow2_put_header(q, header, err) < 0)
 		return -1;
 	q->header = *header;
 	if (old_offset && old_bytes) {

@@ -48,10 +48,10 @@ static int unmark(struct qcow2 *q, struct gild_error *err)
 	/* Lazy refcounts keep the mark until the image is closed. */
 	if (q->marked_dirty || header.incompatible == q->header.incompatible)
 		return 0;
-	if (qcow2_header_write(q->image.storage, &header, err) < 0)
+	if (qcow2_put_header(q, &header, err) < 0)
 		return -1;
 	q->header = header;
-	return qcow2_barrier(q, err);
+	return 0;
 }
 
 /* Everything below an L1 table, and the table's own clusters, once less. */
@@ -85,8 +85,7 @@ static int switch_l1(struct qcow2 *q, const uint64_t *l1, uint32_t entries,
 	header.l1_offset = offset;
 	header.l1_entries = entries;
 	header.size = size;
-	if (qcow2_header_write(q->image.storage, &header, err) < 0 ||
-	    qcow2_barrier(q, err) < 0) {
+	if (qcow2_put_header(q, &header, err) < 0) {
 		free(table.entries);
 		return -1;
 	}
