@@ -222,6 +222,16 @@ for wrong in secret data=x secret,data=x secret,id=x secret,id=,data=x \
 	run gild info --object "$wrong" -f qcow2 ours
 	expect 1
 done
+# No part of a secret is shown, not even where a comma cuts it.
+for wrong in secret,id=x,data=top,shown=y secret,id=x,data=top,shown \
+	secret,id=x,data=top,=shown secret,id=x,shown secret,id=x,shown=,data=y \
+	secret,id=x,data=shown,help secret,id=x,data=top,format=shown; do
+	run gild info --object "$wrong" -f qcow2 ours
+	expect 1
+	expect_err 'something else is there'
+	! grep -q shown "$err" || fail "a secret is shown: $wrong"
+done
+expect_err 'format is raw or base64'
 run gild info --object secret,id=x,data=1 --object secret,id=x,data=2 ours
 expect 1
 expect_err 'twice'

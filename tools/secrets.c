@@ -172,6 +172,16 @@ static bool is_known(const char *id)
 	return false;
 }
 
+/* What is not understood may be a secret, or, behind a comma, a part of one: it
+ * is not shown. */
+static int fail_part(struct gild_error *err)
+{
+	tool_misuse(err, "--object secret takes id, data, file and format, and "
+			 "something else is there");
+	tool_hint(err, "a comma that is part of a value is written twice");
+	return -1;
+}
+
 static int check_names(const struct option_list *list, struct gild_error *err)
 {
 	static const char *const known[] = { "id", "data", "file", "format" };
@@ -183,12 +193,9 @@ static int check_names(const struct option_list *list, struct gild_error *err)
 		for (size_t j = 0; j < 4; j++)
 			found = found || !strcmp(name, known[j]);
 		if (!found)
-			return tool_misuse(err,
-					   "--object secret: '%s' is not known "
-					   "(id, data, file, format)",
-					   name);
+			return fail_part(err);
 	}
-	return 0;
+	return list->help ? fail_part(err) : 0;
 }
 
 /* "secret,..." or "qom-type=secret,..." with an id of its own. */
@@ -227,8 +234,7 @@ static int fill_object(const struct option_list *list, struct bytes *bytes,
 	if (format && !base64 && strcmp(format, "raw") != 0)
 		return tool_misuse(err,
 				   "--object secret: format is raw or base64, "
-				   "not '%s'",
-				   format);
+				   "and something else is there");
 	result = data ? copy_text(data, bytes, err) :
 			read_file(file, bytes, err);
 	if (result < 0 || !base64)
@@ -255,10 +261,13 @@ int secrets_add_object(char *text, struct gild_error *err)
 	size_t length = strlen(text);
 	int result = -1;
 
-	if (option_list_add(&list, text, err) == 0 &&
-	    check_object(&list, err) == 0 &&
-	    fill_object(&list, &bytes, err) == 0)
+	if (option_list_add(&list, text, err) < 0) {
+		if (err->kind != GILD_ERR_NOMEM)
+			fail_part(err);
+	} else if (check_object(&list, err) == 0 &&
+		   fill_object(&list, &bytes, err) == 0) {
 		result = keep(option_list_get(&list, "id"), &bytes, err);
+	}
 	if (list.text_count)
 		explicit_bzero(list.texts[0], length);
 	option_list_free(&list);
