@@ -141,7 +141,7 @@ ALL_LDFLAGS  := $(CFLAGS) -pthread -Wl,--as-needed -Wl,-z,relro $(LDFLAGS)
 
 # --- Sources ----------------------------------------------------------------
 
-LIB_DIRS := util storage formats formats/* formats/*/* jobs
+LIB_DIRS := util storage formats formats/* formats/*/* jobs guest
 find-c    = $(sort $(foreach d,$(1),$(wildcard $(d)/*.c)))
 not-tests = $(foreach f,$(1),$(if $(filter test-%,$(notdir $(f))),,$(f)))
 only-tests = $(foreach f,$(1),$(if $(filter test-%,$(notdir $(f))),$(f)))

@@ -685,6 +685,48 @@ GILD_PUBLIC int gild_check(struct gild_image *image, unsigned fix,
 			   struct gild_check_result *result,
 			   struct gild_job *job, struct gild_error *err);
 
+/* ---------------------------------------------------------- partitions -- */
+
+/* What a disk, or a part of one, holds, as far as its first bytes tell. Names
+ * of types are blkid's: "ext4", "xfs", "vfat", "swap", "LVM2_member",
+ * "crypto_LUKS" ... */
+struct gild_content {
+	char *type;                    /* NULL: nothing that is known */
+	char *label;                   /* UTF-8, or what bytes are there; NULL */
+	char *uuid;                    /* as blkid writes it, or NULL */
+};
+
+struct gild_partition {
+	unsigned number;               /* as the kernel counts, from 1 on */
+	uint64_t start, length;        /* bytes; within the disk */
+	bool extended;                 /* holds the logical partitions */
+	char *type;                    /* GUID, or "0x83" */
+	char *uuid;                    /* GUID, or "<disk's id>-01"; or NULL */
+	char *name;                    /* GPT only, UTF-8; or NULL */
+	struct gild_content content;
+};
+
+struct gild_partition_table {
+	/* "gpt"; "dos", an MBR; "PMBR", one that protects a GPT of which no copy
+	 * is valid; NULL: none, and content is what the whole disk holds. */
+	const char *type;
+	char *uuid;                    /* the disk's; or NULL */
+	uint32_t sector_size;          /* bytes, as the table counts: 512, 4096 */
+	bool from_backup;              /* the GPT at the disk's end */
+	struct gild_partition *items;  /* ascending numbers */
+	size_t count;
+	struct gild_content content;
+};
+
+/*
+ * The partitions of a disk, and what they hold. What contradicts itself in a
+ * table is left out, as the kernel does: a damaged table is no error. Free with
+ * gild_partitions_free.
+ */
+GILD_PUBLIC struct gild_partition_table *
+gild_partitions(struct gild_image *image, struct gild_error *err);
+GILD_PUBLIC void gild_partitions_free(struct gild_partition_table *table);
+
 /* ---------------------------------------------------------------- help -- */
 
 /*

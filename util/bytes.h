@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Big-endian fields in byte buffers, rounding, and checked arithmetic.
+ * Big- and little-endian fields in byte buffers, rounding, and checked
+ * arithmetic.
  * Rounding takes powers of two only and does not guard against overflow:
  * callers bound their values first.
  */
@@ -34,6 +35,30 @@ static inline uint64_t load_be64(const void *p)
 
 	memcpy(&v, p, sizeof(v));
 	return be64toh(v);
+}
+
+static inline uint16_t load_le16(const void *p)
+{
+	uint16_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return le16toh(v);
+}
+
+static inline uint32_t load_le32(const void *p)
+{
+	uint32_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return le32toh(v);
+}
+
+static inline uint64_t load_le64(const void *p)
+{
+	uint64_t v;
+
+	memcpy(&v, p, sizeof(v));
+	return le64toh(v);
 }
 
 static inline void store_be16(void *p, uint16_t v)
