@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Any bytes as a qcow2 image: opened, described, mapped and read, and so each
- * internal snapshot by the id that the image gives it; then opened for writing,
- * written, zeroed, discarded, compressed, flushed. An image that was sound must
- * be sound afterwards. Nothing may crash, hang, or use more memory than the
- * caps allow.
+ * internal snapshot by the id that the image gives it, and as a view with its VM
+ * state; then opened for writing, written, zeroed, discarded, compressed, given
+ * back what a snapshot had, flushed. An image that was sound must be sound
+ * afterwards. Nothing may crash, hang, or use more memory than the caps allow.
  */
 #include <stdlib.h>
 
@@ -15,7 +15,7 @@
 enum {
 	MAX_EXTENTS = 300,
 	READ_SIZE = 5000,
-	CHANGES = 10
+	CHANGES = 12
 };
 
 /* --- reading ------------------------------------------------------------- */
@@ -48,6 +48,39 @@ static void walk(struct image *image, uint64_t at)
 	}
 }
 
+/* Where two disks of one image have the same. */
+static void compare(struct image *a, struct image *b)
+{
+	uint64_t size = min_u64(a->size, b->size), at = 0, run;
+	bool same;
+
+	for (int i = 0; i < MAX_EXTENTS && at < size; i++, at += run) {
+		if (a->ops->snapshots->same(a, b, at, size - at, &same, &run,
+					    NULL) < 0)
+			return;
+		if (!run || run > size - at)
+			__builtin_trap();
+	}
+}
+
+static void look_at_view(struct image *image, size_t index)
+{
+	const struct snapshot_ops *ops = image->ops->snapshots;
+	struct image *view = ops->view(image, index, NULL), *state;
+
+	if (!view)
+		return;
+	walk(view, 0);
+	compare(view, image);
+	state = ops->view_vm_state(view, NULL);
+	if (state) {
+		walk(state, 0);
+		walk(state, state->size - min_u64(state->size, 64 << 10));
+	}
+	image_free(state);
+	image_free(view);
+}
+
 static void look(const uint8_t *data, size_t size, struct image *image)
 {
 	struct gild_info *info = gild_info((struct gild_image *)image, NULL);
@@ -61,6 +94,7 @@ static void look(const uint8_t *data, size_t size, struct image *image)
 		if (snapshot)
 			walk(snapshot, 0);
 		image_free(snapshot);
+		look_at_view(image, i);
 	}
 	gild_info_free(info);
 }
@@ -81,12 +115,23 @@ static uint64_t place(const struct image *image, const uint8_t *data,
 	return word % image->size;
 }
 
+static void adopt(struct image *image, uint64_t at, uint64_t length)
+{
+	struct image *view = image->ops->snapshots->view(image, 0, NULL);
+
+	at = round_down(at, image->cluster_size);
+	length = min_u64(length, image->size - at);
+	if (view || image->backing_name)
+		image_adopt(image, view, at, length, NULL);
+	image_free(view);
+}
+
 static void change_once(struct image *image, uint64_t at, unsigned n)
 {
 	static const unsigned char buffer[READ_SIZE] = { 0x5a };
 	uint64_t rest = image->size - at, unit = image->cluster_size;
 
-	switch (n % 5) {
+	switch (n % 6) {
 	case 0:
 	case 1:
 		image_write(image, buffer, min_u64(rest, READ_SIZE), at, NULL);
@@ -96,6 +141,9 @@ static void change_once(struct image *image, uint64_t at, unsigned n)
 		break;
 	case 3:
 		image_discard(image, at, min_u64(rest, 3 * unit), NULL);
+		break;
+	case 4:
+		adopt(image, at, 5 * unit);
 		break;
 	default:
 		at = round_down(at, unit);
