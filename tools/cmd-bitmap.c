@@ -24,6 +24,8 @@ static const struct option_row rows[] = {
 		   "make the bitmap, enabled"),
 	ACTION_ROW("remove", NULL, struct arguments, actions,
 		   "remove it, also if it is inconsistent"),
+	ACTION_ROW("remove-all", NULL, struct arguments, actions,
+		   "remove all that the image has"),
 	ACTION_ROW("clear", NULL, struct arguments, actions,
 		   "take all marks away"),
 	ACTION_ROW("enable", NULL, struct arguments, actions,
@@ -65,6 +67,41 @@ static int remove_it(const struct bitmap *bitmap, const char *argument,
 	return gild_bitmap_remove(bitmap->image, bitmap->name, err);
 }
 
+/* What info says of the image's bitmaps, or NULL. */
+static const struct gild_value *find_bitmaps(const struct gild_info *info)
+{
+	for (size_t i = 0; info->specific && i < info->specific->count; i++) {
+		if (!strcmp(info->specific->items[i].name, "bitmaps"))
+			return &info->specific->items[i];
+	}
+	return NULL;
+}
+
+static int remove_listed(const struct bitmap *bitmap,
+			 const struct gild_value *entry, struct gild_error *err)
+{
+	for (size_t i = 0; i < entry->count; i++) {
+		if (!strcmp(entry->items[i].name, "name"))
+			return gild_bitmap_remove(bitmap->image,
+						  entry->items[i].string, err);
+	}
+	return 0;
+}
+
+static int remove_all(const struct bitmap *bitmap, const char *argument,
+		      struct gild_error *err)
+{
+	struct gild_info *info = gild_info(bitmap->image, err);
+	const struct gild_value *list = info ? find_bitmaps(info) : NULL;
+	int result = info ? 0 : -1;
+
+	(void)argument;
+	for (size_t i = 0; list && i < list->count && !result; i++)
+		result = remove_listed(bitmap, &list->items[i], err);
+	gild_info_free(info);
+	return result;
+}
+
 static int clear(const struct bitmap *bitmap, const char *argument,
 		 struct gild_error *err)
 {
@@ -98,8 +135,10 @@ static const struct {
 	int (*act)(const struct bitmap *bitmap, const char *argument,
 		   struct gild_error *err);
 } actions[] = {
-	{ "add", add },	      { "remove", remove_it }, { "clear", clear },
-	{ "enable", enable }, { "disable", disable },  { "merge", merge },
+	{ "add", add },		{ "remove", remove_it },
+	{ "clear", clear },	{ "remove-all", remove_all },
+	{ "enable", enable },	{ "disable", disable },
+	{ "merge", merge },
 };
 
 static int act(const struct bitmap *bitmap, const struct action *action,
@@ -112,7 +151,7 @@ static int act(const struct bitmap *bitmap, const struct action *action,
 	if (actions[i].act(bitmap, action->argument, err) == 0)
 		return 0;
 	qemu_prefix(err, "Operation %s on bitmap %s failed: ", actions[i].name,
-		    bitmap->name);
+		    bitmap->name ? bitmap->name : "(all)");
 	return -1;
 }
 
@@ -133,17 +172,29 @@ static bool has_action(const struct arguments *arguments, const char *name)
 	return false;
 }
 
+/* Each action but --remove-all is about one bitmap. */
+static bool needs_name(const struct arguments *arguments)
+{
+	for (size_t i = 0; i < arguments->actions.count; i++)
+		if (strcmp(arguments->actions.items[i].row->name,
+			   "remove-all") != 0)
+			return true;
+	return !arguments->actions.count;
+}
+
 static int check_arguments(const struct arguments *arguments,
 			   const struct operands *operands,
 			   struct gild_error *err)
 {
-	if (operands->count != 2)
+	if (needs_name(arguments) && operands->count != 2)
 		return tool_misuse(err, "the names of an image and of a bitmap "
 					"are needed");
+	if (!needs_name(arguments) && operands->count != 1)
+		return tool_misuse(err, "the name of an image alone is needed");
 	if (!arguments->actions.count)
 		return tool_misuse(err, "at least one of --add, --remove, "
-					"--clear, --enable, --disable and "
-					"--merge is needed");
+					"--remove-all, --clear, --enable, "
+					"--disable and --merge is needed");
 	if (arguments->granularity && !has_action(arguments, "add"))
 		return tool_misuse(err, "-g makes no sense without --add");
 	if (arguments->source && !has_action(arguments, "merge"))
@@ -188,7 +239,7 @@ static int work(const struct arguments *arguments,
 
 	if (check_arguments(arguments, operands, err) < 0)
 		return 1;
-	bitmap.name = operands->items[1];
+	bitmap.name = operands->count > 1 ? operands->items[1] : NULL;
 	bitmap.image = open_image(&arguments->open, operands->items[0],
 				  FLAGS | GILD_OPEN_WRITE, err);
 	if (!bitmap.image)
@@ -218,7 +269,7 @@ static int run(const struct verb *verb, int argc, char **argv,
 const struct verb verb_bitmap = {
 	.name = "bitmap",
 	.summary = "add, change and remove persistent dirty bitmaps",
-	.operands = "FILE BITMAP",
+	.operands = "FILE [BITMAP]",
 	.details = "An enabled bitmap records what is written to the disk. "
 		   "Several actions are done\nin the order given. gild info "
 		   "lists what bitmaps there are.\n",

@@ -360,3 +360,31 @@ done
 run gild convert --skip-broken-bitmaps -O qcow2 s.qcow2 x
 expect_error 'requires --bitmaps'
 rm -f "$work/.about"
+
+# All of them at once, inconsistent ones too. Alone that takes no name.
+qcow2 all 1M
+for name in one two three; do
+	qemu-img bitmap --add all $name
+done
+run gild bitmap --remove-all all one
+expect_error 'the name of an image alone'
+(qemu-io -f qcow2 -c 'write 0 64k' -c abort all || :) >"$work/.io" 2>&1
+rm -f "$work/.io"
+run qemu-img info all
+expect_out 'in-use'
+run gild bitmap -f qcow2 --remove-all all
+expect 0
+run qemu-img info all
+! grep -q 'name: ' "$out" || { show; fail "bitmaps are left"; }
+qemu-img check -r leaks all >"$work/.check" && rm "$work/.check"
+run gild bitmap -f qcow2 --remove-all all
+expect 0
+sound all
+qemu-img bitmap --add all three
+run gild bitmap -f qcow2 --remove-all --add all four
+expect 0
+run qemu-img info all
+expect_out 'name: four'
+! grep -q 'name: three' "$out" || { show; fail "a bitmap is left"; }
+run gild bitmap -f qcow2 --remove-all --add all
+expect 1

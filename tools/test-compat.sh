@@ -55,6 +55,8 @@ def older(text, verb):
         text = re.sub(r', "compressed": (true|false)', "", text)
     if version < (9, 1):
         text = re.sub(r"(?m)^ *detached header: false\n", "", text)
+    if version < (11, 1):
+        text = text.replace("--remove-all, ", "")
     if version < (10, 1):
         text = old_snapshots(text)
         text = re.sub(r"(?m)^Try 'qemu-img \w+ --help'",
@@ -70,6 +72,8 @@ def normal(text, verb, failed):
     # When a snapshot was taken.
     text = re.sub(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9:]{8}", "DATE", text)
     text = re.sub(r'"date-n?sec": [0-9]+', '"date": 0', text)
+    # Where an image grows is up to who writes it.
+    text = re.sub(r"(?m)^    file length: .*$", "    file length", text)
     # How long it took.
     text = re.sub(r"completed in [0-9.]+ seconds", "completed in T", text)
     # The order in which a check comes across things.
@@ -367,6 +371,8 @@ alike bitmap --enable -g 64k bits.qcow2 b0
 alike bitmap --enable -b a.raw bits.qcow2 b0
 alike bitmap --enable -F raw bits.qcow2 b0
 alike bitmap --add nosuch b0
+alike_since 11.1 bitmap --remove-all bits.qcow2 b0
+alike_since 11.1 bitmap --remove-all --add bits.qcow2
 fails_alike bitmap --add v2.qcow2 b0
 fails_alike bitmap --add a.raw b0
 alike info lost.qcow2
@@ -378,6 +384,11 @@ alike convert --bitmaps -O qcow2 bits.qcow2 bits.qcow2 x
 alike convert --skip-broken-bitmaps -O qcow2 bits.qcow2 x
 alike convert --bitmaps -O qcow2 lost.qcow2 x
 alike convert --bitmaps --skip-broken-bitmaps -O qcow2 lost.qcow2 bits4.qcow2
+if is_since 11.1; then
+	for image in bits2.qcow2 lost.qcow2 a.raw nosuch; do
+		alike bitmap --remove-all $image
+	done
+fi
 
 # --------------------------------------------------------------- snapshot --
 alike snapshot -l snap.qcow2
