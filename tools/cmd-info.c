@@ -20,6 +20,8 @@ struct arguments {
 static const struct option_row rows[] = {
 	SOURCE_ROWS(struct arguments, open),
 	SHARE_ROW(struct arguments, open),
+	CACHE_ROW('t', "cache", struct arguments, open.cache,
+		  "cache mode of the image: writeback, none ..."),
 	FLAG_ROW(0, "backing-chain", struct arguments, chain,
 		 "describe the backing files too, in their order"),
 	OUTPUT_ROW(struct arguments, json),

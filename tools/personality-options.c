@@ -22,6 +22,7 @@ const struct option_alias option_aliases[] = {
 	{ "dd", 0, "output-format", "target-format" },
 	{ "measure", 's', NULL, "size" },
 	{ "rebase", 'B', "backing-format", "backing-fmt" },
+	{ "rebase", 0, "backing-cache", "source-cache" },
 	{ "rebase", 0, "backing-unsafe", "unsafe" },
 	{ NULL, 0, NULL, NULL },
 };
