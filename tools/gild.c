@@ -106,8 +106,10 @@ static void print_help(void)
 
 static void print_list(void)
 {
-	for (size_t i = 0; i < VERB_COUNT; i++)
-		printf("%s\n", verbs[i]->name);
+	for (size_t i = 0; i < VERB_COUNT; i++) {
+		if (!is_qemu_img() || personality_has_verb(verbs[i]->name))
+			printf("%s\n", verbs[i]->name);
+	}
 	printf("-h\n--help\n-V\n--version\n");
 }
 

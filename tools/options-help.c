@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "tools/personality.h"
+
 enum {
 	HELP_COLUMN = 29,
 	LINE_WIDTH = 79,
@@ -92,6 +94,23 @@ void options_help(const struct verb *verb)
 	printf("\nExample:\n%s", verb->example);
 }
 
+/* What qemu-img calls a row, under its name. */
+static void list_aliases(const struct verb *verb, const struct option_row *row)
+{
+	const struct option_alias *alias = option_aliases;
+	const char *end = row->argument ? "=" : "";
+
+	for (; is_qemu_img() && row->name && alias->verb; alias++) {
+		if (strcmp(alias->verb, verb->name) != 0 ||
+		    strcmp(alias->ours, row->name) != 0)
+			continue;
+		if (alias->letter)
+			printf("-%c%s\n", alias->letter, end);
+		if (alias->name)
+			printf("--%s%s\n", alias->name, end);
+	}
+}
+
 /* One option a line; what takes an argument ends in "=". */
 void options_list(const struct verb *verb)
 {
@@ -104,6 +123,7 @@ void options_list(const struct verb *verb)
 			printf("--%s%s\n", row->name, end);
 		if (row->kind == OPTION_PROGRESS)
 			printf("--%s=\n", row->name);
+		list_aliases(verb, row);
 	}
 	printf("-h\n--help\n");
 }
