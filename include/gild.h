@@ -563,6 +563,7 @@ struct gild_rebase_options {
 	const char *backing_format;
 	bool unchecked;                /* change the name only (-u) */
 	bool compress;                 /* what has to be copied (-c) */
+	bool share;                    /* read it also while it is written (-U) */
 	enum gild_cache cache;         /* of the new backing file (-T) */
 	struct gild_policy policy;     /* for the new backing file's chain */
 };

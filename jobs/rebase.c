@@ -168,6 +168,7 @@ static int open_fresh(struct image *image,
 {
 	struct gild_open_options open_options = {
 		.format = options->backing_format,
+		.flags = options->share ? GILD_OPEN_SHARE : 0,
 		.cache = options->cache,
 		.policy = options->policy,
 	};

@@ -6,7 +6,7 @@ struct arguments {
 	struct open_arguments open;
 	const char *backing, *format;
 	enum gild_cache source_cache; /* -T */
-	bool unchecked, compress, quiet;
+	bool unchecked, compress, share, quiet;
 	enum progress_mode progress;
 };
 
@@ -20,6 +20,8 @@ static const struct option_row rows[] = {
 	FLAG_ROW('c', "compress", struct arguments, compress,
 		 "compress what has to be copied"),
 	SOURCE_ROWS(struct arguments, open),
+	FLAG_ROW('U', "force-share", struct arguments, share,
+		 "read the new backing file also while it is written"),
 	CACHE_ROW('t', "cache", struct arguments, open.cache,
 		  "how the host caches what is written"),
 	CACHE_ROW('T', "source-cache", struct arguments, source_cache,
@@ -38,6 +40,7 @@ static int rebase(const struct arguments *arguments, struct gild_image *image,
 		.backing_format = none ? NULL : arguments->format,
 		.unchecked = arguments->unchecked,
 		.compress = arguments->compress,
+		.share = arguments->share,
 		.cache = arguments->source_cache,
 		.policy = open_policy(&arguments->open),
 	};

@@ -538,7 +538,14 @@ for mode in '' -r; do
 		"convert -U live.qcow2 x.raw" "map live.qcow2" \
 		"compare live.qcow2 live.qcow2" "measure live.qcow2" \
 		"convert -O qcow2 a.raw live.qcow2" "commit live.qcow2" \
-		"create -f qcow2 live.qcow2 1M"
+		"create -f qcow2 live.qcow2 1M" \
+		"rebase -b live.qcow2 -F qcow2 over.qcow2" \
+		"rebase -U -b live.qcow2 -F qcow2 over.qcow2" \
+		"rebase -U -b a.qcow2 -F qcow2 over.qcow2" \
+		"rebase -U -u -b a.qcow2 -F qcow2 live.qcow2"
+	for name in theirs ours; do
+		equal qcow2 theirs/over.qcow2 qcow2 $name/over.qcow2
+	done
 done
 
 # ------------------------------------------------------------- dd and bench --
