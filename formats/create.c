@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "formats/create.h"
+#include "storage/file-hints.h"
 #include "util/cleanup.h"
 
 const char *create_key_secret(const struct gild_create_options *options)
@@ -20,11 +21,51 @@ const char *create_key_secret(const struct gild_create_options *options)
 			       "key-secret");
 }
 
-struct storage *create_storage(const struct newfile *file, unsigned flags,
-			       struct gild_error *err)
+/* What the options wish of the file system. */
+static int read_hints(const struct gild_create_options *create,
+		      struct file_hints *hints, struct gild_error *err)
 {
-	int fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
+	const struct gild_option *options = create->options;
+	size_t count = create->option_count;
+	uint64_t bytes = 0;
 
+	*hints = (struct file_hints){
+		.has_extent_size =
+			option_get(options, count, "extent_size_hint"),
+	};
+	if (option_bool(options, count, "nocow", &hints->no_cow, err) < 0 ||
+	    option_size(options, count, "extent_size_hint", &bytes, err) < 0)
+		return -1;
+	if (bytes > UINT32_MAX)
+		return fail(err, GILD_ERR_RANGE, 0,
+			    "option \"extent_size_hint\" is too large");
+	hints->extent_size = (uint32_t)bytes;
+	return 0;
+}
+
+static int give_hints(const struct newfile *file,
+		      const struct gild_create_options *create,
+		      struct gild_error *err)
+{
+	struct file_hints hints;
+
+	if (!create || file->is_device)
+		return 0;
+	if (read_hints(create, &hints, err) < 0)
+		return -1;
+	file_hints_give(file->fd, &hints);
+	return 0;
+}
+
+struct storage *create_storage(const struct newfile *file,
+			       const struct gild_create_options *create,
+			       unsigned flags, struct gild_error *err)
+{
+	int fd;
+
+	if (give_hints(file, create, err) < 0)
+		return NULL;
+	fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
 	if (fd < 0)
 		return fail_null(err, GILD_ERR_IO, errno, "%s: duplicating "
 				 "its descriptor", file->path);
@@ -75,6 +116,8 @@ static int check_options(const struct format_ops *ops,
 			 const struct gild_create_options *options,
 			 struct gild_error *err)
 {
+	struct file_hints hints;
+
 	if (!ops->create)
 		return fail(err, GILD_ERR_UNSUPPORTED, 0,
 			    "images of format %s cannot be made", ops->name);
@@ -87,8 +130,10 @@ static int check_options(const struct format_ops *ops,
 	if (options->backing_format &&
 	    !registry_want(options->backing_format, err))
 		return error_prefix(err, "backing file: ");
-	return option_check(ops->create_help, options->options,
-			    options->option_count, err);
+	if (option_check(ops->create_help, options->options,
+			 options->option_count, err) < 0)
+		return -1;
+	return read_hints(options, &hints, err);
 }
 
 int create_prepare(const char *path, const struct format_ops *ops,
@@ -107,7 +152,8 @@ static int create_in(const struct newfile *file, const struct format_ops *ops,
 		     const struct gild_create_options *options,
 		     struct companion *companion, struct gild_error *err)
 {
-	struct storage *storage = create_storage(file, STORAGE_WRITE, err);
+	struct storage *storage = create_storage(file, options, STORAGE_WRITE,
+						 err);
 	int ret;
 
 	if (!storage)

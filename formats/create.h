@@ -24,8 +24,11 @@ int create_publish(struct newfile *file, struct companion *companion,
 		   struct gild_error *err);
 void create_abandon(struct newfile *file, struct companion *companion);
 
-/* A storage over the file, for a format to write to; the caller closes it. */
-struct storage *create_storage(const struct newfile *file, unsigned flags,
-			       struct gild_error *err);
+/* A storage over the file, for a format to write to; the caller closes it.
+ * create: with its wishes to the file system, where the file is still empty;
+ * or NULL. */
+struct storage *create_storage(const struct newfile *file,
+			       const struct gild_create_options *create,
+			       unsigned flags, struct gild_error *err);
 
 #endif

@@ -80,7 +80,7 @@ struct storage *image_open_file(struct image *image, const char *name,
 	if (!path)
 		return NULL;
 	if (image->companion && image->companion->made)
-		return create_storage(&image->companion->file,
+		return create_storage(&image->companion->file, NULL,
 				      image_storage_flags(&options), err);
 	storage = open_file(path, &options, err);
 	if (!storage)

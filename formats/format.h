@@ -66,6 +66,15 @@ struct extent {
 	uint32_t stored_length;   /* upper bound of the stored bytes */
 };
 
+/* Rows of a driver's create_help: options of the file, whatever is in it. */
+#define FILE_HINT_ROWS                                                        \
+	{ "extent_size_hint", "size", NULL,                                   \
+	  "unit in which the file is to grow (XFS); 0: its own choice" },     \
+	{                                                                     \
+		"nocow", "bool", NULL,                                        \
+			"write the file in place, without copies (btrfs)"     \
+	}
+
 /* Host space for a run of the virtual disk, not yet linked. */
 struct write_plan {
 	uint64_t start, length;  /* the run; covers the first byte asked for */

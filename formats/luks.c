@@ -6,6 +6,8 @@
  * Nothing says of a sector that it was never written: what is there decrypts to
  * something, so all of the disk is data, and a fresh one reads as anything.
  */
+#include <string.h>
+
 #include "formats/crypto/secrets.h"
 #include "formats/image.h"
 #include "util/bytes.h"
@@ -180,9 +182,32 @@ static int luks_resize(struct image *image, uint64_t size,
 
 static const struct gild_option_help luks_option_help[] = {
 	LUKS_OPTION_ROWS(""),
+	FILE_HINT_ROWS,
+	{ "preallocation", "string", "off",
+	  "Preallocation mode (allowed values: off, falloc, full)" },
 	{ "size", "size", NULL, "size of the virtual disk" },
 	{ 0 },
 };
+
+/* length: of the whole file. What is written in full is not the disk: that is
+ * whatever the zeros decrypt to. */
+static int make_room(struct storage *storage, uint64_t length,
+		     const struct gild_create_options *create,
+		     struct gild_error *err)
+{
+	const char *mode = option_get(create->options, create->option_count,
+				      "preallocation");
+
+	if (!mode || !strcmp(mode, "off"))
+		return storage_truncate(storage, length, false, err);
+	if (!strcmp(mode, "falloc"))
+		return storage_truncate(storage, length, true, err);
+	if (!strcmp(mode, "full"))
+		return storage_write_zeros(storage, 0, length, err);
+	return fail(err, GILD_ERR_INVALID, 0,
+		    "preallocation of a luks image is off, falloc or full, "
+		    "not \"%s\"", mode);
+}
 
 static int luks_create_image(struct storage *storage,
 			     const struct gild_create_options *create,
@@ -203,9 +228,9 @@ static int luks_create_image(struct storage *storage,
 	area.length = luks_fresh_length(&options);
 	secret = secrets_find_one(&create->policy, options.secret_id, err);
 	if (!secret || check_size(create->size, area.length, err) < 0 ||
-	    storage_truncate(storage,
-			     area.length + round_up(create->size, LUKS_SECTOR),
-			     false, err) < 0)
+	    make_room(storage,
+		      area.length + round_up(create->size, LUKS_SECTOR), create,
+		      err) < 0)
 		return -1;
 	return luks_create(&area, &options, secret, &header, err);
 }

@@ -83,25 +83,12 @@ static int raw_resize(struct image *image, uint64_t size,
 }
 
 static const struct gild_option_help raw_option_help[] = {
+	FILE_HINT_ROWS,
 	{ "preallocation", "string", "off",
 	  "Preallocation mode (allowed values: off, falloc, full)" },
 	{ "size", "size", NULL, "Virtual disk size" },
 	{ 0 },
 };
-
-static int write_zeros(struct storage *storage, uint64_t size,
-		       struct gild_error *err)
-{
-	static const unsigned char zeros[1 << 16];
-	uint64_t n;
-
-	for (uint64_t at = 0; at < size; at += n) {
-		n = min_u64(sizeof(zeros), size - at);
-		if (storage_write(storage, zeros, n, at, err) < 0)
-			return -1;
-	}
-	return 0;
-}
 
 /*
  * A device keeps its bytes. The first are cleared: what another image began
@@ -139,7 +126,7 @@ static int raw_create(struct storage *storage,
 	if (!strcmp(mode, "falloc"))
 		return make_blank(storage, size, true, err);
 	if (!strcmp(mode, "full"))
-		return write_zeros(storage, size, err);
+		return storage_write_zeros(storage, 0, size, err);
 	return fail(err, GILD_ERR_INVALID, 0,
 		    "preallocation of a raw image is off, falloc or full, "
 		    "not \"%s\"", mode);

@@ -128,7 +128,7 @@ static int make(struct target *target, const struct source *source,
 	    newfile_begin(&target->file, options->target, flags, err) < 0)
 		return -1;
 	target->has_file = true;
-	storage = create_storage(&target->file,
+	storage = create_storage(&target->file, &create,
 				 image_storage_flags(&open_options), err);
 	if (!storage)
 		return -1;

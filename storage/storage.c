@@ -127,8 +127,8 @@ int storage_write(struct storage *storage, const void *buffer, size_t length,
 	return 0;
 }
 
-static int write_zeros(struct storage *storage, uint64_t offset,
-		       uint64_t length, struct gild_error *err)
+int storage_write_zeros(struct storage *storage, uint64_t offset,
+			uint64_t length, struct gild_error *err)
 {
 	size_t chunk = min_u64(length, ZERO_CHUNK);
 	AUTO_FREE void *zeros = memory_io_buffer(chunk);
@@ -178,7 +178,7 @@ int storage_zero(struct storage *storage, uint64_t offset, uint64_t length,
 	if (done < 0)
 		return -1;
 	if (done)
-		return write_zeros(storage, offset, length, err);
+		return storage_write_zeros(storage, offset, length, err);
 	grow_known_size(storage, offset + length);
 	return sync_change(storage, err);
 }
@@ -211,7 +211,7 @@ static int grow_by_writing(struct storage *storage, uint64_t size,
 	if (storage_size(storage, &old, err) < 0)
 		return -1;
 	if (size > old)
-		return write_zeros(storage, old, size - old, err);
+		return storage_write_zeros(storage, old, size - old, err);
 	return storage_truncate(storage, size, false, err);
 }
 

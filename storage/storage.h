@@ -112,6 +112,9 @@ int storage_write(struct storage *storage, const void *buffer, size_t length,
 /* Zeros, by the host's means or by writing them. */
 int storage_zero(struct storage *storage, uint64_t offset, uint64_t length,
 		 bool keep, struct gild_error *err);
+/* Zeros as data, also where the host has other means. */
+int storage_write_zeros(struct storage *storage, uint64_t offset,
+			uint64_t length, struct gild_error *err);
 int storage_discard(struct storage *storage, uint64_t offset, uint64_t length,
 		    struct gild_error *err);
 int storage_flush(struct storage *storage, struct gild_error *err);

@@ -63,12 +63,13 @@ static const struct shown shown_qcow2[] = {
 	{ "data_file_raw", false },
 	{ "lazy_refcounts", true },
 	{ "refcount_bits", true },
+	{ "nocow", false },
+	{ "extent_size_hint", false },
 	{ NULL, false },
 };
 
 static const struct shown shown_others[] = {
 	{ "size", true },
-	{ "preallocation", false },
 	{ "key-secret", false },
 	{ "cipher-alg", false },
 	{ "cipher-mode", false },
@@ -76,6 +77,9 @@ static const struct shown shown_others[] = {
 	{ "ivgen-hash-alg", false },
 	{ "hash-alg", false },
 	{ "iter-time", false },
+	{ "nocow", false },
+	{ "preallocation", false },
+	{ "extent_size_hint", false },
 	{ NULL, false },
 };
 

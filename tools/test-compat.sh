@@ -247,6 +247,10 @@ alike create -f qcow2 -o size=5M n6.qcow2
 alike create -f qcow2 -o cluster_size=4k -o cluster_size=8k n7.qcow2 6M
 alike create -f qcow2 -o lazy_refcounts n8.qcow2 6M
 alike create -f raw -o preallocation=falloc n9.raw 1M
+alike create -f raw -o preallocation=falloc,extent_size_hint=64k,nocow=on n10.raw 1M
+alike create -f qcow2 -o extent_size_hint=64k,nocow=on n11.qcow2 1M
+alike create -f raw -o nocow=foo x 1M
+alike create -f raw -o extent_size_hint=5G x 1M
 alike create -f qcow2 -b a.qcow2 -F qcow2 c1.qcow2
 alike create -f qcow2 -b a.raw -F raw c2.qcow2
 alike create -f qcow2 -b a.raw -F raw c3.qcow2 20M

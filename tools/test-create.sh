@@ -91,6 +91,24 @@ for option in cluster_size lazy_refcounts refcount_bits extended_l2; do
 	expect_out "  $option=<"
 done
 
+# A LUKS file's space is set aside like that of a raw one.
+luks() {
+	run gild create -f luks --object secret,id=s,data=x \
+		-o key-secret=s,iter-time=10,preallocation="$1" l.luks 8M
+}
+for mode in off falloc full; do
+	luks $mode
+	expect 0
+	want=0
+	[ $mode = off ] || want=1
+	[ $(($(stat -c %b l.luks) * 512 > 8 * 1048576)) = $want ] ||
+		fail "preallocation=$mode: $(stat l.luks)"
+	run qemu-img info l.luks
+	expect_out 'virtual size: 8 MiB (8388608 bytes)'
+done
+luks most
+expect_error 'preallocation of a luks image is off, falloc or full'
+
 # What is wrong is said, and leaves no file.
 refused() {
 	local text=$1

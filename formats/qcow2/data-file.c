@@ -15,32 +15,13 @@
 #include "util/cleanup.h"
 #include "util/memory.h"
 
-#define WRITE_CHUNK (1U << 20)
-
-static int write_zeros(struct storage *storage, uint64_t offset, uint64_t end,
-		       struct gild_error *err)
-{
-	AUTO_FREE unsigned char *zeros = memory_io_buffer(WRITE_CHUNK);
-	size_t length;
-
-	if (!zeros)
-		return fail_nomem(err);
-	memset(zeros, 0, WRITE_CHUNK);
-	for (; offset < end; offset += length) {
-		length = (size_t)min_u64(WRITE_CHUNK, end - offset);
-		if (storage_write(storage, zeros, length, offset, err) < 0)
-			return -1;
-	}
-	return 0;
-}
-
 int qcow2_reserve(struct storage *storage, uint64_t offset, uint64_t end,
 		  enum qcow2_prealloc how, struct gild_error *err)
 {
 	uint64_t size;
 
 	if (how == QCOW2_PREALLOC_FULL)
-		return write_zeros(storage, offset, end, err);
+		return storage_write_zeros(storage, offset, end - offset, err);
 	if (storage_size(storage, &size, err) < 0)
 		return -1;
 	/* A device, or a file that was there: its bytes are not zeros. */
@@ -116,10 +97,13 @@ static int fill_storage(struct storage *storage, const struct newfile *file,
 	return qcow2_reserve(storage, 0, size, options->preallocation, err);
 }
 
-static int fill(const struct newfile *file, const struct qcow2_options *options,
-		uint64_t size, struct gild_error *err)
+static int fill(const struct newfile *file,
+		const struct gild_create_options *create,
+		const struct qcow2_options *options, uint64_t size,
+		struct gild_error *err)
 {
-	struct storage *storage = create_storage(file, STORAGE_WRITE, err);
+	struct storage *storage = create_storage(file, create,
+						 STORAGE_WRITE, err);
 	int result;
 
 	if (!storage)
@@ -142,5 +126,5 @@ int qcow2_make_data_file(struct companion *companion, const char *image_path,
 		    0)
 		return -1;
 	companion->made = true;
-	return fill(&companion->file, options, size, err);
+	return fill(&companion->file, create, options, size, err);
 }

@@ -36,6 +36,7 @@ const struct gild_option_help qcow2_option_help[] = {
 	{ "encryption", "bool", "off", "the same as encrypt.format=aes" },
 	{ "extended_l2", "bool", "off",
 	  "allocate 1/32 of a cluster at a time" },
+	FILE_HINT_ROWS,
 	{ "lazy_refcounts", "bool", "off", "write reference counts late" },
 	{ "preallocation", "string", "off", "off, metadata, falloc or full" },
 	{ "refcount_bits", "number", "16",
