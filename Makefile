@@ -3,7 +3,8 @@
 ## gild: virtual disk images, made, cloned, converted and looked into
 ##
 ## Targets:
-##   all (default)   build/gild, build/libgild.so, build/libgild.a, build/gild.pc
+##   all (default)   build/gild, build/libgild.so, build/libgild.a, build/gild.pc,
+##                   build/nbdkit-gild-plugin.so
 ##   deps            install what is missing (Debian package names), or say so
 ##   demo            the main job on a real guest: convert, clone, compare, check
 ##   check           all of it: build, layers, headers, every test, sanitizers
@@ -110,6 +111,7 @@ debian-libisal    := libisal-dev
 debian-libcrypto  := libssl-dev
 debian-jansson    := libjansson-dev
 debian-criterion  := libcriterion-dev
+debian-nbdkit     := nbdkit-plugin-dev
 
 PKG_CONFIG ?= pkg-config
 pkg = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null)
@@ -117,6 +119,12 @@ pkg = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null)
 LIB_LIBS   := $(call pkg,--libs,$(LIB_MODULES))
 TOOL_LIBS  := $(call pkg,--libs,$(TOOL_MODULES))
 TEST_LIBS  := $(call pkg,--libs,$(TEST_MODULES))
+
+# What is built only where it can be; "all" says what is left out.
+HAVE_NBDKIT := $(shell $(PKG_CONFIG) --exists nbdkit 2>/dev/null && echo 1)
+# Where nbdkit looks for "nbdkit gild"; in a prefix of one's own it does not.
+NBDKITDIR ?= $(if $(filter /usr /usr/local,$(PREFIX)),$(shell \
+	$(PKG_CONFIG) --variable=plugindir nbdkit 2>/dev/null),$(LIBDIR)/nbdkit/plugins)
 
 # Fails with the package's name for each module that pkg-config cannot find.
 need = missing=; for m in $(foreach m,$(1),$(m):$(debian-$(m))); do \
@@ -155,11 +163,12 @@ ifeq ($(D),tsan)
 HELPER_SRC += tests/plain/runner.c
 TEST_LIBS  :=
 endif
+NBD_SRC    := $(call not-tests,$(call find-c,nbd))
 FUZZ_SRC   := $(wildcard fuzz/fuzz-*.c)
 
 UNIT_SRC   := $(call only-tests,$(call find-c,$(LIB_DIRS) tools tests))
 LONG_SRC   := $(wildcard tests/long-*.c)
-SHELL_TESTS := $(sort $(foreach d,$(LIB_DIRS) tools tests fuzz bench, \
+SHELL_TESTS := $(sort $(foreach d,$(LIB_DIRS) tools nbd tests fuzz bench, \
 	$(wildcard $(d)/test-*.sh)))
 LONG_TESTS := $(wildcard tests/long-*.sh)
 
@@ -180,10 +189,12 @@ SOFILE := libgild.so.$(VERSION)
 PRODUCTS := $(if $(TOOL_SRC),$(OUT)/gild) $(OUT)/libgild.a
 ifeq ($(D),)
 PRODUCTS += $(OUT)/libgild.so $(OUT)/gild.pc
+PLUGIN   := $(if $(HAVE_NBDKIT),$(OUT)/nbdkit-gild-plugin.so)
 endif
 
 .PHONY: all
-all: $(PRODUCTS)
+all: $(PRODUCTS) $(PLUGIN)
+	$(if $(D)$(HAVE_NBDKIT),,@echo "no plugin for nbdkit: $(debian-nbdkit) is missing")
 
 # Rewritten, and so everything rebuilt, only when the flags change.
 FLAGS := $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS)
@@ -217,6 +228,10 @@ build/$(SOFILE): $(call objects,$(LIB_SRC)) gild.map $(B)/flags
 
 build/libgild.so: build/$(SOFILE)
 	$(Q)ln -sf $(SOFILE) build/$(SONAME) && ln -sf $(SONAME) $@
+
+build/nbdkit-gild-plugin.so: $(call objects,$(NBD_SRC)) $(OUT)/libgild.a
+	$(call say,LD,$@)$(CC) -shared $(ALL_LDFLAGS) -Wl,--exclude-libs,ALL \
+		-o $@ $^ $(LIB_LIBS)
 
 make-pc = sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
 	-e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
@@ -376,6 +391,8 @@ install: all man
 	ln -sf $(SONAME) '$(DESTDIR)$(LIBDIR)/libgild.so'
 	install -m 644 include/gild.h '$(DESTDIR)$(INCLUDEDIR)/gild.h'
 	$(make-pc) >'$(DESTDIR)$(LIBDIR)/pkgconfig/gild.pc'
+	$(if $(PLUGIN),install -d '$(DESTDIR)$(NBDKITDIR)' && install -m 755 \
+		$(PLUGIN) '$(DESTDIR)$(NBDKITDIR)')
 	$(if $(PAGES),install -d '$(DESTDIR)$(MANDIR)/man1' && \
 		install -m 644 $(PAGES) '$(DESTDIR)$(MANDIR)/man1')
 	$(if $(COMPLETIONS),install -d '$(DESTDIR)$(COMPDIR)' && \

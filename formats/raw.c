@@ -63,8 +63,12 @@ static int raw_prepare_write(struct image *image, uint64_t offset,
 static int raw_zero(struct image *image, uint64_t offset, uint64_t length,
 		    unsigned flags, struct gild_error *err)
 {
-	return storage_zero(image->storage, offset, length,
-			    !(flags & GILD_ZERO_UNMAP), err);
+	bool keep = !(flags & GILD_ZERO_UNMAP);
+
+	if (flags & GILD_ZERO_FAST)
+		return storage_try_zero(image->storage, offset, length, keep,
+					err);
+	return storage_zero(image->storage, offset, length, keep, err);
 }
 
 static int raw_discard(struct image *image, uint64_t offset, uint64_t length,

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Zeros and discards: whole units are the driver's to change in its tables;
- * what is left at the edges, and what a format cannot say, is written.
+ * what is left at the edges, and what a format cannot say, is written (or, with
+ * GILD_ZERO_FAST, refused).
  */
 #include "formats/image.h"
 #include "formats/io.h"
 #include "util/bytes.h"
+#include "util/error.h"
 
 #define ZERO_BUFFER (64U << 10)
 static const unsigned char zeros[ZERO_BUFFER];
@@ -25,10 +27,10 @@ static int zero_piece(struct image *image, uint64_t offset, uint64_t length,
 	ret = chain_map(image, offset, length, &extent, &layer, err);
 	if (!ret && layer == image && extent.kind == EXTENT_DATA &&
 	    extent.writable && !extent.cipher) {
-		ret = storage_zero(extent.storage, extent.host_offset,
-				   extent.length, !(flags & GILD_ZERO_UNMAP),
-				   err);
-		settled = true;
+		ret = storage_try_zero(extent.storage, extent.host_offset,
+				       extent.length,
+				       !(flags & GILD_ZERO_UNMAP), err);
+		settled = !ret;
 	}
 	epoch_leave(&image->epoch, slot);
 	if (ret < 0)
@@ -38,6 +40,9 @@ static int zero_piece(struct image *image, uint64_t offset, uint64_t length,
 			(!(flags & IMAGE_ZERO_OWN) ||
 			 (layer == image && !extent.absent))))
 		return 0;
+	if (flags & GILD_ZERO_FAST)
+		return fail(err, GILD_ERR_UNSUPPORTED, 0,
+			    "zeros there would have to be written");
 	*done = min_u64(*done, ZERO_BUFFER);
 	return io_write(image, zeros, *done, offset, err);
 }
@@ -84,20 +89,22 @@ static int held_units(struct image *image, units_op *op, uint64_t start,
 static int zero_range(struct image *image, uint64_t offset, uint64_t length,
 		      unsigned flags, struct gild_error *err)
 {
+	unsigned edges = flags & ~(unsigned)GILD_ZERO_FAST;
 	uint64_t start, end;
 	int ret = 1;
 
-	if (!image->ops->zero ||
-	    !inner_units(image, offset, length, image->unit, &start, &end))
+	if (!image->ops->zero)
 		return zero_by_pieces(image, offset, length, flags, err);
-	if (zero_by_pieces(image, offset, start - offset, flags, err) < 0)
+	if (!inner_units(image, offset, length, image->unit, &start, &end))
+		return zero_by_pieces(image, offset, length, edges, err);
+	if (zero_by_pieces(image, offset, start - offset, edges, err) < 0)
 		return -1;
 	ret = held_units(image, image->ops->zero, start, end, flags, err);
 	if (ret == 1)
 		ret = zero_by_pieces(image, start, end - start, flags, err);
 	if (ret < 0)
 		return -1;
-	return zero_by_pieces(image, end, offset + length - end, flags, err);
+	return zero_by_pieces(image, end, offset + length - end, edges, err);
 }
 
 int image_zero(struct image *image, uint64_t offset, uint64_t length,

@@ -213,6 +213,9 @@ GILD_PUBLIC int gild_write_compressed(struct gild_image *image,
 
 enum {
 	GILD_ZERO_UNMAP = 1 << 0, /* give the space back where possible */
+	/* Where most of it would have to be written: GILD_ERR_UNSUPPORTED, and
+	 * what is there stays, but for zeros at the edges. */
+	GILD_ZERO_FAST = 1 << 1,
 };
 
 /* Make a range read as zeros. */

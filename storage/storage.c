@@ -163,8 +163,8 @@ static void forget_data(struct storage *storage)
 	pthread_mutex_unlock(&storage->found_lock);
 }
 
-int storage_zero(struct storage *storage, uint64_t offset, uint64_t length,
-		 bool keep, struct gild_error *err)
+int storage_try_zero(struct storage *storage, uint64_t offset, uint64_t length,
+		     bool keep, struct gild_error *err)
 {
 	int done = 1;
 
@@ -175,12 +175,20 @@ int storage_zero(struct storage *storage, uint64_t offset, uint64_t length,
 	forget_data(storage);
 	if (storage->ops->zero)
 		done = storage->ops->zero(storage, offset, length, keep, err);
-	if (done < 0)
-		return -1;
 	if (done)
-		return storage_write_zeros(storage, offset, length, err);
+		return done;
 	grow_known_size(storage, offset + length);
 	return sync_change(storage, err);
+}
+
+int storage_zero(struct storage *storage, uint64_t offset, uint64_t length,
+		 bool keep, struct gild_error *err)
+{
+	int done = storage_try_zero(storage, offset, length, keep, err);
+
+	if (done == 1)
+		return storage_write_zeros(storage, offset, length, err);
+	return done;
 }
 
 int storage_discard(struct storage *storage, uint64_t offset, uint64_t length,

@@ -109,7 +109,10 @@ int storage_read_all(struct storage *storage, void *buffer, size_t length,
 int storage_write(struct storage *storage, const void *buffer, size_t length,
 		  uint64_t offset, struct gild_error *err);
 
-/* Zeros, by the host's means or by writing them. */
+/* Zeros, by the host's means; 1 where it has none (then nothing was done). */
+int storage_try_zero(struct storage *storage, uint64_t offset, uint64_t length,
+		     bool keep, struct gild_error *err);
+/* The same, or by writing them. */
 int storage_zero(struct storage *storage, uint64_t offset, uint64_t length,
 		 bool keep, struct gild_error *err);
 /* Zeros as data, also where the host has other means. */

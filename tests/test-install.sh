@@ -21,6 +21,10 @@ for file in bin/gild include/gild.h lib/libgild.a lib/libgild.so \
 	[ -e "$dest/opt/gild/$file" ] || { echo "$file is missing"; exit 1; }
 done
 [ "$(readlink "$lib/libgild.so")" = libgild.so.0 ]
+if [ -f build/nbdkit-gild-plugin.so ] && command -v nbdkit >/dev/null; then
+	nbdkit --dump-plugin "$lib/nbdkit/plugins/nbdkit-gild-plugin.so" |
+		grep -q '^gild_version='
+fi
 compat=$lib/gild/compat
 [ "$(PATH=$compat:$PATH bash -c 'command -v qemu-img')" = "$compat/qemu-img" ]
 PATH=$compat:$PATH qemu-img --version | grep -q '^qemu-img version .*(gild '
