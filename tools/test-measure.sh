@@ -47,6 +47,23 @@ for image in base.qcow2 top.qcow2 bitmaps.qcow2 old.qcow2 x.raw; do
 	like_qemu -O qcow2 -o compat=0.10 $image
 done
 
+# Options that add to the image, or that make it as large as the disk.
+printf abc >secret
+secret=(--object secret,id=s,file=secret)
+key=encrypt.key-secret=s,encrypt.iter-time=10
+for options in preallocation=metadata preallocation=falloc preallocation=full \
+	preallocation=full,extended_l2=on data_file=d data_file=d,data_file_raw=on \
+	lazy_refcounts=on compression_type=zstd "encrypt.format=luks,$key" \
+	"encrypt.format=luks,$key,encrypt.cipher-alg=aes-128,cluster_size=4k" \
+	encrypt.format=aes,encrypt.key-secret=s; do
+	like_qemu "${secret[@]}" -O qcow2 -o "$options" --size 300M
+	# What is to be encrypted takes qemu-img long.
+	[[ $options == *luks* ]] ||
+		like_qemu "${secret[@]}" -O qcow2 -o "$options" top.qcow2
+done
+like_qemu "${secret[@]}" -O luks -o key-secret=s,iter-time=10 top.qcow2
+like_qemu -O raw -o preallocation=full --size 300M
+
 required() {
 	gild measure "$@" | sed -n 's/^required size: //p'
 }
