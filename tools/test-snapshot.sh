@@ -167,3 +167,34 @@ refused 'the source itself' --export one -O qcow2 many.qcow2 many.qcow2
 run gild snapshot --export one -O qcow2 -o help many.qcow2 out
 expect 0
 expect_out 'cluster_size'
+
+# A disk of no bytes has an L1 table without a place.
+for maker in gild qemu-img; do
+	rm -f empty.qcow2
+	$maker create -q -f qcow2 empty.qcow2 0
+	gild snapshot -c nothing empty.qcow2
+	sound empty.qcow2
+	gild resize -q empty.qcow2 1M
+	put qcow2 empty.qcow2 'write -P 7 0 1M'
+	gild snapshot -c something empty.qcow2
+	gild snapshot -a nothing empty.qcow2
+	sound empty.qcow2
+	gild snapshot -a something empty.qcow2
+	gild snapshot -d nothing empty.qcow2
+	sound empty.qcow2
+	put qcow2 empty.qcow2 'read -P 7 0 1M'
+done
+
+# A snapshot whose L1 table is shorter than its disk: the rest is not allocated.
+qcow2 short.qcow2 300k -o cluster_size=512
+put qcow2 short.qcow2 'write -P 1 0 300k'
+qemu-img snapshot -c s short.qcow2
+table=$(dd if=short.qcow2 bs=1 skip=64 count=8 status=none | od -An -tu8 \
+	--endian=big)
+printf '\0\0\0\1' | dd of=short.qcow2 bs=1 seek=$((table + 8)) conv=notrunc \
+	status=none
+gild snapshot -a s short.qcow2
+run gild check -f qcow2 short.qcow2
+expect 3
+put qcow2 short.qcow2 'read -P 1 0 32k' 'read -P 0 32k 268k' \
+	'write -P 2 200k 10k'

@@ -170,21 +170,49 @@ static int check_bitmaps(const struct qcow2 *q, struct gild_error *err)
 	return error_hint(err, "remove them before (gild bitmap --remove)");
 }
 
+/* The snapshot's L1 table, with room for a disk of that size: some are shorter,
+ * and what is beyond them is not allocated. */
+static uint64_t *read_l1_for(struct qcow2 *q,
+			     const struct qcow2_snapshot *snapshot,
+			     uint64_t size, uint32_t *entries,
+			     struct gild_error *err)
+{
+	uint64_t need = qcow2_disk_entries(q, size), *l1, *longer;
+
+	if (need > QCOW2_MAX_L1_BYTES / 8)
+		return fail_null(err, GILD_ERR_CORRUPT, 0,
+				 "the disk of a snapshot cannot have %ju bytes",
+				 (uintmax_t)size);
+	l1 = qcow2_tree_read_l1(q, snapshot->l1_offset, snapshot->l1_entries,
+				err);
+	*entries = snapshot->l1_entries;
+	if (!l1 || need <= *entries)
+		return l1;
+	longer = realloc(l1, need * 8);
+	if (!longer) {
+		free(l1);
+		return fail_null(err, GILD_ERR_NOMEM, 0, "out of memory");
+	}
+	memset(longer + *entries, 0, (need - *entries) * 8);
+	*entries = (uint32_t)need;
+	return longer;
+}
+
 static int apply(struct qcow2 *q, const struct qcow2_snapshot *snapshot,
 		 struct gild_error *err)
 {
-	AUTO_FREE uint64_t *l1 = qcow2_tree_read_l1(q, snapshot->l1_offset,
-						    snapshot->l1_entries, err);
-	uint64_t size = snapshot->about.disk_size;
+	uint64_t size = snapshot->about.disk_size ? snapshot->about.disk_size :
+						    q->image.size;
+	uint32_t entries;
+	AUTO_FREE uint64_t *l1 = read_l1_for(q, snapshot, size, &entries, err);
 
 	if (!l1 || qcow2_begin_metadata(q, err) < 0 ||
 	    check_bitmaps(q, err) < 0 || qcow2_begin_changes(q, err) < 0 ||
 	    qcow2_writeback(q, false, err) < 0 ||
-	    qcow2_tree_check_room(q, l1, snapshot->l1_entries, err) < 0 ||
-	    qcow2_tree_count(q, l1, snapshot->l1_entries, 1, err) < 0)
+	    qcow2_tree_check_room(q, l1, entries, err) < 0 ||
+	    qcow2_tree_count(q, l1, entries, 1, err) < 0)
 		return -1;
-	return qcow2_tree_switch(q, l1, snapshot->l1_entries,
-				 size ? size : q->image.size, err);
+	return qcow2_tree_switch(q, l1, entries, size, err);
 }
 
 /* ---------------------------------------------------------------- delete -- */

@@ -10,27 +10,25 @@
 #include "util/bytes.h"
 #include "util/cleanup.h"
 
-static uint64_t l1_bytes(uint32_t entries)
-{
-	return entries ? entries * 8ULL : 8;
-}
-
-/* A copy of an L1 table at a new place, without "copied" flags. */
+/* A copy of an L1 table at a new place, without "copied" flags. That of an empty
+ * disk has no entries, and no place: 0. */
 int qcow2_tree_copy_l1(struct qcow2 *q, const uint64_t *l1, uint32_t entries,
 		       uint64_t *offset, struct gild_error *err)
 {
-	AUTO_FREE unsigned char *bytes = calloc(1, l1_bytes(entries));
+	AUTO_FREE unsigned char *bytes = calloc(entries + 1ULL, 8);
 
+	*offset = 0;
 	if (!bytes)
 		return fail_nomem(err);
+	if (!entries)
+		return 0;
 	for (uint32_t i = 0; i < entries; i++)
 		store_be64(bytes + i * 8ULL, l1[i] & ~QCOW2_COPIED);
-	if (qcow2_alloc_table(q, div_round_up(l1_bytes(entries),
-					      q->cluster_size),
+	if (qcow2_alloc_table(q, div_round_up(entries * 8ULL, q->cluster_size),
 			      offset, err) < 0)
 		return -1;
-	return storage_write(q->image.storage, bytes, l1_bytes(entries),
-			     *offset, err);
+	return storage_write(q->image.storage, bytes, entries * 8ULL, *offset,
+			     err);
 }
 
 /* Counts are about to be too high for a while: with a mark that says so. */
@@ -60,7 +58,7 @@ int qcow2_tree_drop(struct qcow2 *q, const uint64_t *l1, uint32_t entries,
 {
 	if (qcow2_tree_count(q, l1, entries, -1, err) < 0)
 		return -1;
-	qcow2_alloc_undo(q, offset, l1_bytes(entries));
+	qcow2_alloc_undo(q, offset, entries * 8ULL);
 	if (qcow2_writeback(q, false, err) < 0 ||
 	    qcow2_tree_set_copied(q, err) < 0)
 		return -1;
