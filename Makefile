@@ -19,6 +19,7 @@
 ##   bench           gild beside qemu-img, in the same run, as ratios
 ##   lint            spelling of files, SPDX lines, shell scripts, format
 ##   format          rewrite the C files in the style of .clang-format
+##   operations      doc/operations.md, from what the program says of itself
 ##   man             manual pages from tools/*.pod
 ##   install         to DESTDIR and PREFIX (/usr/local)
 ##   install-compat  that, and gild as qemu-img in PREFIX/lib/gild/compat
@@ -347,6 +348,12 @@ lint:
 .PHONY: format
 format:
 	clang-format -i $(shell git ls-files '*.c' '*.h')
+
+# tests/test-operations.sh sees to it that this was done.
+.PHONY: operations
+operations: all
+	@scripts/operations >doc/operations.md.new
+	@mv doc/operations.md.new doc/operations.md
 
 .PHONY: fuzz
 fuzz:
