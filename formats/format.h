@@ -172,6 +172,12 @@ struct format_ops {
 	 * like mine? Never reads on. May be NULL: never. */
 	bool (*probe)(const unsigned char *head, size_t length);
 
+	/* The name of the backing file, as the header alone tells it, which
+	 * need not be sound otherwise; the caller frees it. NULL: none. May be
+	 * NULL: there are no backing files. */
+	int (*backing)(struct storage *storage, char **name,
+		       struct gild_error *err);
+
 	/* Bytes of the struct that embeds struct image. */
 	size_t struct_size;
 

@@ -476,6 +476,31 @@ GILD_PUBLIC int gild_clone(const char *base, const char *const *names,
 			   const struct gild_clone_options *options,
 			   struct gild_error *err);
 
+#define GILD_CLONES_NAMED 3
+
+struct gild_clones {
+	size_t count;
+	char names[GILD_CLONES_NAMED][256]; /* the first ones, without folder */
+	const char *path; /* on which they build; the image's as long as open */
+	bool partial;     /* a folder could not be read, or not to its end */
+};
+
+/*
+ * The images in the folder of an image's file that name it as their backing
+ * file: they may show something else once it changes. Members of its own chain
+ * do not count, nor files whose name says that they are raw. Reads the headers
+ * of the images there, takes no locks; what cannot be read is passed over.
+ */
+GILD_PUBLIC void gild_find_clones(struct gild_image *image,
+				  struct gild_clones *found);
+
+/* The same for what a commit of the image to base changes (NULL: to the next
+ * layer): for each layer below the image, down to base, up to the first that
+ * has clones. None where base is not in its chain. */
+GILD_PUBLIC void gild_find_clones_below(struct gild_image *image,
+					const char *base,
+					struct gild_clones *found);
+
 /* ---------------------------------------------------------------- jobs -- */
 
 /*

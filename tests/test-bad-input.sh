@@ -225,7 +225,9 @@ bad 1 'gone.qcow2' '-u' create -f qcow2 -b gone.qcow2 -F qcow2 n.qcow2
 bad 1 'gone.qcow2' '' convert -O qcow2 -B gone.qcow2 -F qcow2 x.raw n.qcow2
 bad 1 'gone.qcow2' '' rebase -b gone.qcow2 -F qcow2 good.qcow2
 # The way out leads out.
-gild rebase -u -b good.qcow2 -F qcow2 mid.qcow2
+bad 1 'mid.qcow2: an image beside it builds on it: top.qcow2' --force \
+	rebase -u -b good.qcow2 -F qcow2 mid.qcow2
+gild rebase --force -u -b good.qcow2 -F qcow2 mid.qcow2
 equal raw x.raw qcow2 top.qcow2
 
 # A missing data file.
@@ -260,7 +262,7 @@ bad 1 'good.qcow2: would be in its own backing chain' 'name another file' \
 bad 1 'good.qcow2: would be in its own backing chain' 'name another file' \
 	create -u -f qcow2 -b good.qcow2 -F qcow2 good.qcow2 1M
 bad 1 'mid.qcow2: would be in its own backing chain' 'name another file' \
-	rebase -b top.qcow2 -F qcow2 mid.qcow2
+	rebase --force -b top.qcow2 -F qcow2 mid.qcow2
 bad 1 'good.qcow2' '' clone top.qcow2 n.qcow2 good.qcow2
 qemu-img create -q -f qcow2 -o data_file=ext.data ext.qcow2 1M
 put qcow2 ext.qcow2 'write -P 7 0 64k'

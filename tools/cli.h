@@ -179,6 +179,21 @@ int close_image(struct gild_image *image, int status, struct gild_error *err);
 const char *target_format(const char *path, const char *format,
 			  const char *option, struct gild_error *err);
 
+/* ------------------------------------------------------------- clones.c -- */
+
+/* Refuse to change an image on which others in its folder build, unless forced.
+ * Not under the name qemu-img. */
+int check_clones(struct gild_image *image, bool force, struct gild_error *err);
+
+/* The same for what a commit of it to base changes, see
+ * gild_find_clones_below. */
+int check_clones_below(struct gild_image *image, const char *base, bool force,
+		       struct gild_error *err);
+
+#define FORCE_ROW(type, member)                \
+	FLAG_ROW(0, "force", type, member,     \
+		 "even if images beside it build on it")
+
 /* ------------------------------------------------------------- stream.c -- */
 
 bool stream_is_pipe(const char *path);

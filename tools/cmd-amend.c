@@ -93,6 +93,15 @@ static int check_size(const struct arguments *arguments,
 	return -1;
 }
 
+/* Nothing else that can be changed is seen through an overlay. */
+static int check_others(const struct arguments *arguments,
+			struct gild_image *image, struct gild_error *err)
+{
+	if (!option_list_get(&arguments->options, "size"))
+		return 0;
+	return check_clones(image, arguments->force, err);
+}
+
 static int amend(const struct arguments *arguments, struct gild_image *image,
 		 struct gild_error *err)
 {
@@ -104,7 +113,8 @@ static int amend(const struct arguments *arguments, struct gild_image *image,
 	struct progress *progress;
 	int status;
 
-	if (check_size(arguments, image, err) < 0)
+	if (check_size(arguments, image, err) < 0 ||
+	    check_others(arguments, image, err) < 0)
 		return 1;
 	progress = progress_start(arguments->quiet ? PROGRESS_NONE :
 						     arguments->progress,

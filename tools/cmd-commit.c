@@ -5,7 +5,7 @@
 struct arguments {
 	struct open_arguments open;
 	const char *base;
-	bool keep, quiet;
+	bool keep, force, quiet;
 	uint64_t rate; /* -r; 0: no limit */
 	unsigned workers;
 	enum progress_mode progress;
@@ -16,6 +16,7 @@ static const struct option_row rows[] = {
 		   "the layer to commit into (otherwise the next one)"),
 	FLAG_ROW('d', "keep", struct arguments, keep,
 		 "do not empty the overlay afterwards"),
+	FORCE_ROW(struct arguments, force),
 	SOURCE_ROWS(struct arguments, open),
 	CACHE_ROW('t', "cache", struct arguments, open.cache,
 		  "how the host caches what is written"),
@@ -34,11 +35,15 @@ static int commit(const struct arguments *arguments, struct gild_image *image,
 		.keep = arguments->keep,
 		.workers = arguments->workers,
 	};
-	struct progress *progress = progress_start(
-		arguments->quiet ? PROGRESS_NONE : arguments->progress, 0,
-		"committing", err);
+	struct progress *progress;
 	int status;
 
+	if (check_clones_below(image, arguments->base, arguments->force, err) <
+	    0)
+		return 1;
+	progress = progress_start(
+		arguments->quiet ? PROGRESS_NONE : arguments->progress, 0,
+		"committing", err);
 	if (!progress)
 		return 1;
 	gild_job_limit(progress_job(progress), arguments->rate);

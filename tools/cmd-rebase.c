@@ -6,7 +6,7 @@ struct arguments {
 	struct open_arguments open;
 	const char *backing, *format;
 	enum gild_cache source_cache; /* -T */
-	bool unchecked, compress, share, quiet;
+	bool unchecked, compress, force, share, quiet;
 	enum progress_mode progress;
 };
 
@@ -19,6 +19,7 @@ static const struct option_row rows[] = {
 		 "change the name only: both must hold the same disk"),
 	FLAG_ROW('c', "compress", struct arguments, compress,
 		 "compress what has to be copied"),
+	FORCE_ROW(struct arguments, force),
 	SOURCE_ROWS(struct arguments, open),
 	FLAG_ROW('U', "force-share", struct arguments, share,
 		 "read the new backing file also while it is written"),
@@ -44,11 +45,14 @@ static int rebase(const struct arguments *arguments, struct gild_image *image,
 		.cache = arguments->source_cache,
 		.policy = open_policy(&arguments->open),
 	};
-	struct progress *progress = progress_start(
-		arguments->quiet ? PROGRESS_NONE : arguments->progress, 0,
-		"rebasing", err);
+	struct progress *progress;
 	int status;
 
+	if (check_clones(image, arguments->force, err) < 0)
+		return 1;
+	progress = progress_start(
+		arguments->quiet ? PROGRESS_NONE : arguments->progress, 0,
+		"rebasing", err);
 	if (!progress)
 		return 1;
 	status = gild_rebase(image, &options, progress_job(progress), err) < 0;

@@ -11,12 +11,13 @@ struct arguments {
 	struct open_arguments open;
 	const char *preallocation;
 	enum gild_preallocation how;
-	bool shrink, quiet;
+	bool shrink, force, quiet;
 };
 
 static const struct option_row rows[] = {
 	FLAG_ROW(0, "shrink", struct arguments, shrink,
 		 "allow a smaller size: what lies beyond it is lost"),
+	FORCE_ROW(struct arguments, force),
 	STRING_ROW(0, "preallocation", "MODE", struct arguments, preallocation,
 		   "space for the gain: off, metadata, falloc, full"),
 	SOURCE_ROWS(struct arguments, open),
@@ -78,26 +79,41 @@ static int parse_preallocation(struct arguments *arguments,
 			   arguments->preallocation);
 }
 
-static int resize(const struct arguments *arguments, struct gild_image *image,
-		  const char *text, struct gild_error *err)
+/* The new size, if it may be set. */
+static int choose_size(const struct arguments *arguments,
+		       struct gild_image *image, const char *text,
+		       uint64_t *size, struct gild_error *err)
 {
-	uint64_t size;
-
-	if (parse_target(text, gild_size(image), &size, err) < 0)
+	if (parse_target(text, gild_size(image), size, err) < 0)
 		return -1;
-	if (!size && is_qemu_img())
+	if (!*size && is_qemu_img())
 		return tool_fail(err, "New image size must be positive");
-	if (size < gild_size(image) && !arguments->shrink) {
+	if (*size < gild_size(image) && !arguments->shrink) {
 		tool_fail(err,
 			  "%s: would shrink from %llu to %llu bytes, and "
 			  "what lies beyond be lost",
 			  gild_path(image),
 			  (unsigned long long)gild_size(image),
-			  (unsigned long long)size);
+			  (unsigned long long)*size);
 		tool_hint(err, "add --shrink if that is meant");
 		return -1;
 	}
-	return grow(arguments, image, size, err);
+	return check_clones(image, arguments->force, err);
+}
+
+static int resize(const struct arguments *arguments, struct gild_image *image,
+		  const char *text, struct gild_error *err)
+{
+	uint64_t size;
+	int result;
+
+	if (choose_size(arguments, image, text, &size, err) < 0)
+		return close_image(image, -1, err);
+	signals_hold();
+	result = grow(arguments, image, size, err);
+	result = close_image(image, result, err);
+	signals_release();
+	return result;
 }
 
 /* A size like -1G looks like an option: it is taken out of argv before. */
@@ -125,10 +141,7 @@ static int work(struct arguments *arguments, const struct operands *operands,
 			   GILD_OPEN_WRITE, err);
 	if (!image)
 		return -1;
-	signals_hold();
 	result = resize(arguments, image, size, err);
-	result = close_image(image, result, err);
-	signals_release();
 	if (!result && !arguments->quiet)
 		printf("Image resized.\n");
 	return result;

@@ -77,7 +77,7 @@ done
 
 # What an overlay gains is zeros, though its backing file goes on.
 chain
-gild resize mid.qcow2 6M
+gild resize --force mid.qcow2 6M
 qemu-img convert -O raw mid.qcow2 mid.raw
 cmp -n 2097152 -i 4194304:0 mid.raw /dev/zero
 sound mid.qcow2

@@ -65,3 +65,21 @@ run "${as_user[@]}" "$PWD/gild-here" check over.qcow2
 expect 0
 run "${as_user[@]}" "$PWD/gild-here" convert x.raw mine/y.raw
 expect 0
+
+# Who builds on an image: whoever must not be asked is passed over, and that a
+# folder cannot be looked through is said.
+mkdir pool
+qcow2 pool/own.qcow2 1M
+qcow2 pool/clone.qcow2 1M -b own.qcow2 -F qcow2
+chmod 666 pool/own.qcow2
+chmod 755 pool
+run "${as_user[@]}" "$PWD/gild-here" resize pool/own.qcow2 2M
+expect_error 'an image beside it builds on it: clone.qcow2'
+chmod 000 pool/clone.qcow2
+run "${as_user[@]}" "$PWD/gild-here" resize pool/own.qcow2 2M
+expect 0
+expect_no_err
+chmod 711 pool
+run "${as_user[@]}" "$PWD/gild-here" resize pool/own.qcow2 3M
+expect 0
+expect_err 'warning: pool/own.qcow2: whether other images build on it is not'

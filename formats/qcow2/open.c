@@ -9,6 +9,7 @@
 #include "formats/qcow2/bitmap/bitmap.h"
 #include "formats/qcow2/snapshot/snapshot.h"
 #include "util/bytes.h"
+#include "util/cleanup.h"
 
 #define SLICE_SIZE 4096U
 #define L2_CACHE_BUDGET (16ULL << 20)
@@ -230,6 +231,18 @@ static int qcow2_configure(struct image *image,
 	return 0;
 }
 
+static int qcow2_read_backing(struct storage *storage, char **name,
+			      struct gild_error *err)
+{
+	struct qcow2_header header;
+
+	if (qcow2_header_read_for_repair(storage, &header, err) < 0)
+		return -1;
+	*name = steal_ptr(header.backing_name);
+	qcow2_header_free(&header);
+	return 0;
+}
+
 static struct storage *qcow2_data_storage(struct image *image)
 {
 	return qcow2_of(image)->data;
@@ -240,6 +253,7 @@ const struct format_ops qcow2_format = {
 	.create_help = qcow2_option_help,
 	.amend_help = qcow2_amend_help,
 	.probe = qcow2_probe,
+	.backing = qcow2_read_backing,
 	.struct_size = sizeof(struct qcow2),
 	.open = qcow2_open,
 	.close = qcow2_close,
