@@ -49,7 +49,7 @@ done
 
 # Options that add to the image, or that make it as large as the disk.
 printf abc >secret
-secret=(--object secret,id=s,file=secret)
+secret=(--object "secret,id=s,file=secret")
 key=encrypt.key-secret=s,encrypt.iter-time=10
 for options in preallocation=metadata preallocation=falloc preallocation=full \
 	preallocation=full,extended_l2=on data_file=d data_file=d,data_file_raw=on \
