@@ -161,6 +161,25 @@ static struct qcow2_slice *make_room(struct qcow2 *q, struct qcow2_cache *cache,
 	return evict(cache);
 }
 
+/* What a table has lost with the end of its file would read as zeros: as a disk
+ * that was never written, or clusters that nobody uses. (No writer leaves out
+ * the end of a table, as they do with that of the last cluster of data.) */
+static int check_place(struct qcow2 *q, const struct qcow2_cache *cache,
+		       uint64_t offset, struct gild_error *err)
+{
+	int inside = storage_contains(q->image.storage,
+				      offset + cache->slice_size - 1, err);
+
+	if (inside)
+		return inside < 0 ? -1 : 0;
+	fail(err, GILD_ERR_CORRUPT, 0,
+	     "%s lies beyond the end of the file (at %#llx)",
+	     cache == &q->l2_cache ? "an L2 table" : "a refcount block",
+	     (unsigned long long)offset);
+	error_hint(err, "gild check shows what is wrong with the image");
+	return error_at(err, offset);
+}
+
 struct qcow2_slice *qcow2_cache_load(struct qcow2 *q, struct qcow2_cache *cache,
 				     uint64_t offset, struct gild_error *err)
 {
@@ -168,6 +187,8 @@ struct qcow2_slice *qcow2_cache_load(struct qcow2 *q, struct qcow2_cache *cache,
 
 	if (slice)
 		return slice;
+	if (check_place(q, cache, offset, err) < 0)
+		return NULL;
 	slice = make_room(q, cache, err);
 	if (!slice)
 		return NULL;

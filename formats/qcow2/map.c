@@ -162,7 +162,8 @@ int qcow2_load_missing(struct qcow2 *q, uint64_t guest, uint64_t missing,
 	struct qcow2_slice *slice = NULL;
 	int inside;
 
-	inside = storage_contains(q->image.storage, missing, err);
+	inside = storage_contains(q->image.storage,
+				  missing + q->l2_cache.slice_size - 1, err);
 	if (inside < 0)
 		return -1;
 	if (!inside)
@@ -257,6 +258,27 @@ int qcow2_map(struct image *image, uint64_t offset, uint64_t length,
 			      err);
 }
 
+/* How much of a compressed cluster the file has: its length is counted in
+ * sectors, and writers may leave out the rest of the last one. What else is not
+ * there must not be made up by zeros: to deflate these are data, too. */
+static int length_in_file(const struct extent *extent, size_t *length,
+			  struct gild_error *err)
+{
+	uint64_t end = extent->host_offset + extent->stored_length, size;
+	int inside = storage_contains(extent->storage, end - 1, err);
+
+	*length = extent->stored_length;
+	if (inside)
+		return inside < 0 ? -1 : 0;
+	if (storage_size(extent->storage, &size, err) < 0)
+		return -1;
+	if (size < end)
+		*length = size > extent->host_offset ?
+				  (size_t)(size - extent->host_offset) :
+				  0;
+	return 0;
+}
+
 int qcow2_read_compressed(struct image *image, const struct extent *extent,
 			  uint64_t offset, void *buffer, size_t length,
 			  struct gild_error *err)
@@ -265,17 +287,18 @@ int qcow2_read_compressed(struct image *image, const struct extent *extent,
 	AUTO_FREE unsigned char *stored = malloc(extent->stored_length);
 	AUTO_FREE unsigned char *whole = NULL;
 	unsigned char *target = buffer;
+	size_t stored_length;
 
 	if (length < q->cluster_size)
 		target = whole = malloc(q->cluster_size);
 	if (!stored || !target)
 		return fail_nomem(err);
-	if (storage_read(extent->storage, stored, extent->stored_length,
+	if (length_in_file(extent, &stored_length, err) < 0 ||
+	    storage_read(extent->storage, stored, stored_length,
 			 extent->host_offset, err) < 0)
 		return -1;
-	if (qcow2_decompress(q->header.compression, stored,
-			     extent->stored_length, target, q->cluster_size,
-			     err) < 0) {
+	if (qcow2_decompress(q->header.compression, stored, stored_length,
+			     target, q->cluster_size, err) < 0) {
 		error_prefix(err, "compressed cluster at %#llx: ",
 			     (unsigned long long)extent->host_offset);
 		return -1;

@@ -31,6 +31,20 @@ int check_l1_load(struct check *c)
 
 /* --- one L1 entry --------------------------------------------------------- */
 
+/* Of a table that goes on behind the end of the file nobody knows the rest; of
+ * one that begins there check_count has told. */
+static void judge_end(struct check *c, uint64_t offset)
+{
+	if (storage_contains(c->storage, offset + c->q->cluster_size - 1,
+			     NULL) != 0)
+		return;
+	check_corrupt(c, 1,
+		      "ERROR l2_offset=%jx: Table is cut short by the end of "
+		      "the file",
+		      (uintmax_t)offset);
+	c->incomplete = true;
+}
+
 /* The L2 table that an entry leads to, counted; 0 where there is none, or none
  * that could be read. */
 static uint64_t judge_entry(struct check *c, uint64_t entry)
@@ -61,7 +75,9 @@ static uint64_t judge_entry(struct check *c, uint64_t entry)
 			      (uintmax_t)offset);
 		inside = false;
 	}
-	if (!inside)
+	if (inside)
+		judge_end(c, offset);
+	else
 		c->incomplete = true;
 	return inside ? offset : 0;
 }
