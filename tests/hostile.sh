@@ -13,7 +13,7 @@ mkdir "$work/files"
 cd "$work/files"
 in_memory
 
-"${CC:-gcc}" -O1 -o "$work/limits" "$top/tests/hostile/limits.c"
+"${CC:-gcc}" -O1 -static -o "$work/limits" "$top/tests/hostile/limits.c"
 
 # These replace those of lib.sh: to look beyond this file, and to say which case
 # it was.

@@ -6,6 +6,9 @@
 #
 # What a cut cannot show: where it falls into the file's last cluster, the rest
 # of that reads as zeros, since there are writers that leave zeros out there.
+#
+# Here it is seen what the command makes of it; what the library does with the
+# same images, cut at every place, test-truncated.c.
 
 # shellcheck source=tests/lib.sh
 . "${BASH_SOURCE%/*}/../tests/lib.sh"
@@ -19,21 +22,36 @@ put raw x.raw 'write -P 1 0 64k' 'write -P 2 128k 1k' 'write -P 3 1M 300k' \
 seq 1 60000 | dd of=x.raw bs=64k seek=6 conv=notrunc status=none
 
 # How many places to cut at, beside the special ones.
-places=10
-[ "$level" != fast ] || places=4
+places=3
+[ "$level" != fast ] || places=0
 [ "$level" != long ] || places=400
 
-# cuts SIZE CLUSTER: where to cut, ascending.
+# tables IMAGE: where they are.
+tables() {
+	local l1 reftable
+	l1=$(peek "$1" 40 8) reftable=$(peek "$1" 48 8)
+	echo "$l1" "$reftable" $(($(peek "$1" "$l1" 8) & 0xfffffffffffe00)) \
+		"$(peek "$1" "$reftable" 8)"
+}
+
+# cuts IMAGE SIZE CLUSTER: where to cut, ascending: in the header, where that
+# differs from the image before; before each table and half way through it; at
+# the end, and in between.
 cuts() {
 	local i
 	{
-		echo 0 1 3 4 8 71 72 100 103 104 108 111 112 200 511 512 513
-		echo $(($1 - 1)) $(($1 - 511)) $(($1 - 512)) $(($1 - $2))
-		for ((i = 1; i <= places; i++)); do
-			echo $(($1 * i / (places + 1)))
-			echo $(($1 * i / (places + 1) / $2 * $2))
+		case $1 in
+		plain* | old*) echo 0 1 4 71 72 103 104 111 112 511 512 ;;
+		esac
+		for i in $(tables "$1"); do
+			echo "$i" $((i + $3 / 2))
 		done
-	} | tr ' ' '\n' | awk -v size="$1" '$1 >= 0 && $1 < size' | sort -nu
+		echo $(($2 - 1)) $(($2 - 511)) $(($2 - 512)) $(($2 - $3))
+		for ((i = 1; i <= places; i++)); do
+			echo $(($2 * i / (places + 1)))
+			echo $(($2 * i / (places + 1) / $3 * $3))
+		done
+	} | tr ' ' '\n' | awk -v size="$2" '$1 >= 0 && $1 < size' | sort -nu
 }
 
 # The disk of an image of which the rest of the last cluster is lost.
@@ -46,27 +64,28 @@ may_be_so() {
 }
 
 cut_at() {
-	local cut=$1
+	local cut=$1 right=
 	about="$name, cut at $cut of $size"
 	head -c "$cut" "$name" >cut.qcow2
 	either cut.qcow2 info cut.qcow2
 	either cut.qcow2 map --output=json cut.qcow2
 	either cut.qcow2 measure -O qcow2 cut.qcow2
-	rm -f ours.raw
 	either cut.qcow2 convert -O raw cut.qcow2 ours.raw
 	if [ "$status" = 0 ]; then
-		cmp -s x.raw ours.raw || may_be_so ours.raw "$cut" ||
-			fail "wrong bytes"
+		if cmp -s x.raw ours.raw; then
+			right=yes
+		else
+			may_be_so ours.raw "$cut" || fail "wrong bytes"
+		fi
 	fi
-	if ! cmp -s x.raw ours.raw; then
+	if [ -z "$right" ]; then
 		bounded compare x.raw cut.qcow2
 		[ "$status" != 0 ] || fail "found to be the same"
 	fi
 	checks cut.qcow2 cut.qcow2
-	cp cut.qcow2 fixed.qcow2
-	checks fixed.qcow2 -r all fixed.qcow2
+	checks cut.qcow2 -r all cut.qcow2
 	if [ "$status" = 0 ]; then
-		qemu-img check -f qcow2 fixed.qcow2 >"$work/.said" 2>&1 ||
+		qemu-img check -f qcow2 cut.qcow2 >"$work/.said" 2>&1 ||
 			{ cat "$work/.said" >&2; fail "not repaired"; }
 	fi
 }
@@ -76,7 +95,7 @@ cut_image() {
 	shift 2
 	quietly_made "$@"
 	size=$(stat -c %s "$name")
-	for cut in $(cuts "$size" "$cluster"); do
+	for cut in $(cuts "$name" "$size" "$cluster"); do
 		cut_at "$cut"
 	done
 }
