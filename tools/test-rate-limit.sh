@@ -42,9 +42,10 @@ equal raw x.raw qcow2 base.qcow2
 truncate -s 100G holes.raw
 timeout 60 "$GILD" convert -r 1M -O qcow2 holes.raw y.qcow2 || fail "holes count"
 
-# Asked to stop while it waits for an hour.
+# Asked to stop while it waits for an hour. (The function gild would be a shell
+# that is asked in its place.)
 rm y.raw
-gild convert -r 1k --no-reflink x.raw y.raw 2>"$err" &
+"$GILD" convert -r 1k --no-reflink x.raw y.raw 2>"$err" &
 sleep 0.3
 kill -TERM $!
 status=0
