@@ -104,6 +104,8 @@ O := $(B)/obj
 LIB_MODULES  := zlib libzstd libdeflate libisal libcrypto
 TOOL_MODULES := jansson
 TEST_MODULES := criterion
+# Loaded when it is needed, so only its header is wanted here.
+HEADER_MODULES := fuse3
 
 debian-zlib       := zlib1g-dev
 debian-libzstd    := libzstd-dev
@@ -113,6 +115,7 @@ debian-libcrypto  := libssl-dev
 debian-jansson    := libjansson-dev
 debian-criterion  := libcriterion-dev
 debian-nbdkit     := nbdkit-plugin-dev
+debian-fuse3      := libfuse3-dev
 
 PKG_CONFIG ?= pkg-config
 pkg = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null)
@@ -143,7 +146,8 @@ WARNINGS := -Wall -Wextra -Wshadow -Wvla -Wstrict-prototypes \
 	-Wcast-qual -Wwrite-strings -Wformat=2 -Wimplicit-fallthrough
 
 ALL_CPPFLAGS := -Iinclude -I. -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 \
-	$(call pkg,--cflags,$(LIB_MODULES) $(TOOL_MODULES)) $(CPPFLAGS)
+	$(call pkg,--cflags,$(LIB_MODULES) $(TOOL_MODULES) $(HEADER_MODULES)) \
+	$(CPPFLAGS)
 ALL_CFLAGS   := -std=c11 $(CFLAGS) -pthread -fPIC -fvisibility=hidden \
 	$(WARNINGS)
 ALL_LDFLAGS  := $(CFLAGS) -pthread -Wl,--as-needed -Wl,-z,relro $(LDFLAGS)
@@ -157,7 +161,7 @@ only-tests = $(foreach f,$(1),$(if $(filter test-%,$(notdir $(f))),$(f)))
 objects   = $(patsubst %.c,$(O)/%.o,$(1))
 
 LIB_SRC    := $(call not-tests,$(call find-c,$(LIB_DIRS)))
-TOOL_SRC   := $(call not-tests,$(call find-c,tools))
+TOOL_SRC   := $(call not-tests,$(call find-c,tools fuse))
 HELPER_SRC := $(call find-c,tests/lib)
 # Criterion's own processes do not survive the thread sanitizer.
 ifeq ($(D),tsan)
@@ -169,7 +173,7 @@ FUZZ_SRC   := $(wildcard fuzz/fuzz-*.c)
 
 UNIT_SRC   := $(call only-tests,$(call find-c,$(LIB_DIRS) tools tests))
 LONG_SRC   := $(wildcard tests/long-*.c)
-SHELL_TESTS := $(sort $(foreach d,$(LIB_DIRS) tools nbd tests fuzz bench, \
+SHELL_TESTS := $(sort $(foreach d,$(LIB_DIRS) tools fuse nbd tests fuzz bench, \
 	$(wildcard $(d)/test-*.sh)))
 LONG_TESTS := $(wildcard tests/long-*.sh)
 
@@ -202,7 +206,7 @@ FLAGS := $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS)
 .PHONY: FORCE
 $(B)/flags: FORCE
 	@echo '$(subst ','\'',$(FLAGS))' | cmp -s - $@ || { \
-		$(call need,$(LIB_MODULES) $(TOOL_MODULES)); mkdir -p $(B); \
+		$(call need,$(LIB_MODULES) $(TOOL_MODULES) $(HEADER_MODULES)); mkdir -p $(B); \
 		echo '$(subst ','\'',$(FLAGS))' >$@; }
 
 $(O)/%.o: %.c $(B)/flags

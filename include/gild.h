@@ -65,6 +65,9 @@ struct gild_error {
 	char hint[320];       /* the way out, or "" */
 };
 
+/* The errno that says it best, for those who can only hand one on; never 0. */
+GILD_PUBLIC int gild_error_number(const struct gild_error *err);
+
 /* ------------------------------------------------------------ opening -- */
 
 /* Which files an image may lead to. All-zero: none. */

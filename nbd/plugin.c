@@ -40,25 +40,6 @@ struct connection {
 
 /* --- errors --------------------------------------------------------------- */
 
-static int error_number(const struct gild_error *err)
-{
-	if (err->sys_errno)
-		return err->sys_errno;
-	switch (err->kind) {
-	case GILD_ERR_NOMEM:
-		return ENOMEM;
-	case GILD_ERR_RANGE:
-	case GILD_ERR_INVALID:
-		return EINVAL;
-	case GILD_ERR_DENIED:
-		return EPERM;
-	case GILD_ERR_UNSUPPORTED:
-		return EOPNOTSUPP;
-	default:
-		return EIO;
-	}
-}
-
 /* Returns -1. */
 static int complain(const struct gild_error *err)
 {
@@ -66,7 +47,7 @@ static int complain(const struct gild_error *err)
 		nbdkit_error("%s (%s)", err->message, err->hint);
 	else
 		nbdkit_error("%s", err->message);
-	nbdkit_set_error(error_number(err));
+	nbdkit_set_error(gild_error_number(err));
 	return -1;
 }
 

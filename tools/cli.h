@@ -41,8 +41,9 @@ struct verb {
 
 extern const struct verb verb_amend, verb_bench, verb_bitmap, verb_check,
 	verb_clone, verb_commit, verb_compare, verb_convert, verb_create,
-	verb_dd, verb_info, verb_map, verb_measure, verb_partitions,
-	verb_rebase, verb_resize, verb_serve, verb_snapshot;
+	verb_dd, verb_info, verb_map, verb_measure, verb_mount,
+	verb_partitions, verb_rebase, verb_resize, verb_serve, verb_snapshot,
+	verb_unmount;
 
 /* ------------------------------------------- personality.c: our name -- */
 

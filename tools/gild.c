@@ -19,7 +19,7 @@ static const struct verb *const verbs[] = {
 	&verb_map,	&verb_measure, &verb_check,   &verb_compare,
 	&verb_snapshot, &verb_resize,  &verb_commit,  &verb_rebase,
 	&verb_amend,	&verb_bitmap,  &verb_dd,      &verb_bench,
-	&verb_partitions, &verb_serve, NULL,
+	&verb_partitions, &verb_serve, &verb_mount, &verb_unmount, NULL,
 };
 
 enum {

@@ -101,3 +101,26 @@ int error_hint(struct gild_error *err, const char *format, ...)
 	errno = saved;
 	return -1;
 }
+
+int gild_error_number(const struct gild_error *err)
+{
+	if (err->sys_errno)
+		return err->sys_errno;
+	switch (err->kind) {
+	case GILD_ERR_NOMEM:
+		return ENOMEM;
+	case GILD_ERR_RANGE:
+	case GILD_ERR_INVALID:
+		return EINVAL;
+	case GILD_ERR_DENIED:
+		return EPERM;
+	case GILD_ERR_BUSY:
+		return EBUSY;
+	case GILD_ERR_UNSUPPORTED:
+		return EOPNOTSUPP;
+	case GILD_ERR_CANCELLED:
+		return ECANCELED;
+	default:
+		return EIO;
+	}
+}
