@@ -352,7 +352,9 @@ static int copy(const struct gild_convert_options *options,
 		return 1;
 	gild_job_limit(progress_job(progress), arguments->rate);
 	status = gild_convert(options, progress_job(progress), err) < 0;
-	if (status && options->target)
+	if (status && options->no_create && err->kind == GILD_ERR_BUSY)
+		qemu_prefix(err, "Could not open '%s': ", options->target);
+	else if (status && options->target)
 		qemu_prefix(err, "convert '%s' '%s': ", options->target,
 			    options->format);
 	return progress_finish(progress, status);

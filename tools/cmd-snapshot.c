@@ -43,6 +43,19 @@ static const struct option_row rows[] = {
 	LAST_ROW,
 };
 
+/* It may be another list a moment later. */
+static void say_in_use(const struct gild_info *info)
+{
+	char line[600];
+
+	if (!info->in_use || is_qemu_img())
+		return;
+	snprintf(line, sizeof(line), "%s: is in use: %s another process",
+		 info->filename,
+		 info->being_written ? "being written by" : "open in");
+	report_warning(line);
+}
+
 static int list(const struct arguments *arguments, struct gild_image *image,
 		struct gild_error *err)
 {
@@ -51,6 +64,7 @@ static int list(const struct arguments *arguments, struct gild_image *image,
 
 	if (!info)
 		return -1;
+	say_in_use(info);
 	if (arguments->json)
 		result = json_print(info_snapshots_json(info), err);
 	else if (info->snapshot_count)

@@ -211,6 +211,9 @@ static const struct row rows[] = {
 	  "Could not %1 snapshot '%2': Operation not supported", NULL, 0 },
 	{ "commit '*' '*': %1: cannot be opened: *",
 	  "Did not find '%1' in the backing chain of '%2'", NULL, 0 },
+	{ "commit '*' '*': *: is in use: cannot get \"*\" lock",
+	  "Failed to get \"%4\" lock",
+	  "Is another process using the image [%3]?", 0 },
 	{ "commit '*' '*': *", "%3", KEEP, 0 },
 	{ "*: has no backing file to commit to",
 	  "Image does not have a backing file", NULL, 0 },
@@ -387,6 +390,12 @@ static const struct row rows[] = {
 	  "Must specify backing file (-b) or use unsafe mode (-u)", NULL,
 	  MISUSE },
 	{ "dd '*': unknown format \"*\"", "Unknown file format", NULL, 0 },
+	{ "dd '*': %1: is in use: cannot get \"*\" lock",
+	  "%1: error while creating output image: Failed to get \"%2\" lock",
+	  "Is another process using the image [%1]?", 0 },
+	{ "dd '*': %1: is being written: cannot get shared \"*\" lock",
+	  "%1: error while creating output image: Failed to get shared \"%2\" lock",
+	  "Is another process using the image [%1]?", 0 },
 	{ "dd '*': *", "%2", KEEP, 0 },
 	{ "both if= and of= are needed",
 	  "Must specify both input and output files", NULL, 0 },
@@ -408,6 +417,9 @@ static const struct row rows[] = {
 	{ "-i takes *, not '*'", "Invalid aio option: %2", NULL, 0 },
 	{ "either --size or the name of an image is needed",
 	  "Either --size N or one filename must be specified.", NULL, 0 },
+	/* What none of the above names. */
+	{ "*: is in use: cannot get \"*\" lock", "Failed to get \"%2\" lock",
+	  "Is another process using the image [%1]?", 0 },
 };
 
 /* A part of a text. */
