@@ -105,7 +105,7 @@ LIB_MODULES  := zlib libzstd libdeflate libisal libcrypto
 TOOL_MODULES := jansson
 TEST_MODULES := criterion
 # Loaded when it is needed, so only its header is wanted here.
-HEADER_MODULES := fuse3
+HEADER_MODULES := fuse3 libnbd
 
 debian-zlib       := zlib1g-dev
 debian-libzstd    := libzstd-dev
@@ -116,6 +116,7 @@ debian-jansson    := libjansson-dev
 debian-criterion  := libcriterion-dev
 debian-nbdkit     := nbdkit-plugin-dev
 debian-fuse3      := libfuse3-dev
+debian-libnbd     := libnbd-dev
 
 PKG_CONFIG ?= pkg-config
 pkg = $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null)

@@ -9,6 +9,7 @@
 
 #include "formats/create.h"
 #include "storage/file-hints.h"
+#include "storage/nbd.h"
 #include "util/cleanup.h"
 
 const char *create_key_secret(const struct gild_create_options *options)
@@ -63,6 +64,8 @@ struct storage *create_storage(const struct newfile *file,
 {
 	int fd;
 
+	if (file->served)
+		return storage_nbd_open(file->path, flags, err);
 	if (give_hints(file, create, err) < 0)
 		return NULL;
 	fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
@@ -159,6 +162,8 @@ static int create_in(const struct newfile *file, const struct format_ops *ops,
 	if (!storage)
 		return -1;
 	ret = ops->create(storage, options, companion, err);
+	if (ret == 0 && file->served)
+		ret = storage_flush(storage, err);
 	storage_close(storage);
 	return ret;
 }

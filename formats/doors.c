@@ -25,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "storage/nbd.h"
 #include "util/cleanup.h"
 #include "util/memory.h"
 
@@ -45,6 +46,9 @@ static const struct format_ops *format_of_name(const char *path)
 	const char *slash = strrchr(path, '/');
 	const char *dot = strrchr(slash ? slash : path, '.');
 
+	/* What a server calls its disk says nothing of that. */
+	if (storage_is_nbd(path))
+		return NULL;
 	return dot ? registry_find(dot + 1) : NULL;
 }
 
@@ -136,7 +140,7 @@ static char *fail_protocol(const char *path, const char *stored,
 	     stored);
 	error_hint(
 		err,
-		"only plain paths are followed; a local name with a colon is stored as ./NAME or absolute; --allow-stored-names (or GILD_ALLOW_STORED_NAMES=1) follows json: and file: names of images that are trusted");
+		"only plain paths are followed; a local name with a colon is stored as ./NAME or absolute; --allow-stored-names (or GILD_ALLOW_STORED_NAMES=1) follows json:, file: and nbd: names of images that are trusted");
 	return NULL;
 }
 

@@ -13,6 +13,7 @@
 #include "formats/create.h"
 #include "formats/open.h"
 #include "formats/spec.h"
+#include "storage/nbd.h"
 #include "util/cleanup.h"
 
 #define DEFAULT_MAX_DEPTH 256
@@ -41,8 +42,7 @@ static bool node_of(const struct image *image, struct spec_node *node)
 	if (!image->spec)
 		return false;
 	*node = spec_root(image->spec);
-	snprintf(node->prefix, sizeof(node->prefix), "%s",
-		 image->spec_prefix);
+	snprintf(node->prefix, sizeof(node->prefix), "%s", image->spec_prefix);
 	return true;
 }
 
@@ -118,7 +118,8 @@ static int check_met(const struct image *top, const struct image *image,
 		     path, i->path);
 		return error_hint(err,
 				  "to give it another one: rebase -u -b NEW -F "
-				  "FMT '%s'", image->path);
+				  "FMT '%s'",
+				  image->path);
 	}
 	return 0;
 }
@@ -156,15 +157,20 @@ static bool is_json(const char *name, const struct gild_policy *policy)
 	       !strncmp(name, "json:", 5);
 }
 
-/* The path, where that is what it stands for. */
-static char *path_of(const char *path, const char *name,
+/* The path, or the name of a server's disk, where that is what it stands for.
+ * A server's is followed if names are, or if the caller gave it. */
+static char *path_of(const char *path, const char *name, bool given,
 		     const struct gild_policy *policy, struct gild_error *err)
 {
+	bool names = policy->follow == GILD_FOLLOW_NAMES;
 	char *plain;
 
-	if (policy->follow != GILD_FOLLOW_NAMES || strncmp(name, "file:", 5))
+	if (names && !strncmp(name, "file:", 5))
+		plain = strdup(name + 5);
+	else if ((names || given) && storage_is_nbd(name))
+		plain = strdup(name);
+	else
 		return door_resolve(path, name, err);
-	plain = strdup(name + 5);
 	if (!plain)
 		fail_nomem(err);
 	return plain;
@@ -183,7 +189,7 @@ struct gild_image *image_open_named(const char *path, const char *name,
 	if (is_json(name, &options.policy)) {
 		image = open_spec(name, true, &options, err);
 	} else {
-		resolved = path_of(path, name, &options.policy, err);
+		resolved = path_of(path, name, true, &options.policy, err);
 		if (!resolved)
 			return NULL;
 		image = open_path(resolved, &options, err);
@@ -198,7 +204,7 @@ static struct image *open_below_by_path(const struct image *top,
 					struct gild_open_options *options,
 					struct gild_error *err)
 {
-	AUTO_FREE char *path = path_of(image->path, image->backing_name,
+	AUTO_FREE char *path = path_of(image->path, image->backing_name, false,
 				       &image->policy, err);
 	struct image *backing;
 
@@ -264,8 +270,8 @@ static struct image *open_backing(const struct image *top, struct image *image,
 
 	if (image->policy.guess_backing)
 		options.flags |= GILD_OPEN_TRUST_GUESS;
-	if (has_child && (spec_child(&child, "file", &file) ||
-			  spec_get(&child, "filename")))
+	if (has_child &&
+	    (spec_child(&child, "file", &file) || spec_get(&child, "filename")))
 		return judge_below(top, image,
 				   spec_open_layer(&child, &options, err), err);
 	return open_stored(top, image,
@@ -314,9 +320,10 @@ int image_open_chain(struct image *top, struct gild_error *err)
 				    top->path, max);
 		i->backing = open_backing(top, i, err);
 		if (!i->backing)
-			return error_prefix(err, i == top ? "" :
-					    "%s: in its backing chain: ",
-					    top->path);
+			return error_prefix(
+				err,
+				i == top ? "" : "%s: in its backing chain: ",
+				top->path);
 		i->backing->depth = i->depth + 1;
 	}
 	return 0;

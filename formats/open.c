@@ -11,6 +11,7 @@
 #include "formats/shortcuts.h"
 #include "formats/spec.h"
 #include "storage/lock.h"
+#include "storage/nbd.h"
 #include "util/cleanup.h"
 
 #define HEAD_LENGTH 4096
@@ -52,7 +53,9 @@ struct storage *open_file_as(const char *path, unsigned storage_flags,
 {
 	struct storage *storage;
 
-	storage = storage_file_open(path, storage_flags, err);
+	storage = storage_is_nbd(path) ?
+			  storage_nbd_open(path, storage_flags, err) :
+			  storage_file_open(path, storage_flags, err);
 	if (storage && locked && take_locks(storage, open_flags, err) < 0) {
 		storage_close(storage);
 		return NULL;

@@ -91,7 +91,7 @@ void data_read(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset,
 		libfuse.fuse_reply_buf(request, buffer, done);
 }
 
-/* --- writing --------------------------------------------------------------------- */
+/* --- writing ---------------------------------------------------------- */
 
 /* A file ends where its disk, or partition, does: as with a device, writing does
  * not make it longer. */
@@ -161,7 +161,7 @@ void data_allocate(fuse_req_t request, fuse_ino_t inode, int mode, off_t offset,
 		libfuse.fuse_reply_err(request, 0);
 }
 
-/* --- the rest -------------------------------------------------------------------- */
+/* --- the rest --------------------------------------------------------- */
 
 void data_seek(fuse_req_t request, fuse_ino_t inode, off_t offset, int whence,
 	       struct fuse_file_info *file)

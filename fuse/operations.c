@@ -40,7 +40,7 @@ void reply_failure(fuse_req_t request, const struct gild_error *err)
 	libfuse.fuse_reply_err(request, number);
 }
 
-/* --- attributes --------------------------------------------------------------- */
+/* --- attributes ------------------------------------------------------- */
 
 static mode_t node_mode(const struct mount *mount, const struct node *node)
 {
@@ -124,7 +124,7 @@ static void set_attributes(fuse_req_t request, fuse_ino_t inode,
 		get_attributes(request, inode, NULL);
 }
 
-/* --- names ---------------------------------------------------------------------- */
+/* --- names ------------------------------------------------------------ */
 
 static void look_up(fuse_req_t request, fuse_ino_t parent, const char *name)
 {
@@ -167,7 +167,7 @@ static void read_link(fuse_req_t request, fuse_ino_t inode)
 	libfuse.fuse_reply_readlink(request, node_of(request, inode)->text);
 }
 
-/* --- folders -------------------------------------------------------------------- */
+/* --- folders ---------------------------------------------------------- */
 
 /* The entry at a place: ".", "..", then the children. NULL: the end. */
 static const struct node *entry_at(const struct node *folder, size_t index,
@@ -237,7 +237,7 @@ static void open_folder(fuse_req_t request, fuse_ino_t inode,
 	libfuse.fuse_reply_open(request, file);
 }
 
-/* --- files ------------------------------------------------------------------------ */
+/* --- files ------------------------------------------------------------ */
 
 static void open_file(fuse_req_t request, fuse_ino_t inode,
 		      struct fuse_file_info *file)

@@ -23,7 +23,7 @@ struct mount {
 
 extern const struct fuse_lowlevel_ops operations;
 
-/* --- for the files of operations -------------------------------------------- */
+/* --- for the files of operations -------------------------------------- */
 
 enum {
 	LARGEST_REQUEST = 1 << 20, /* bytes; what kernels take at most */
@@ -41,7 +41,7 @@ void node_stat(const struct mount *mount, const struct node *node,
 /* Answer a failure: report it if the host or the image is to blame. */
 void reply_failure(fuse_req_t request, const struct gild_error *err);
 
-/* --- data.c ------------------------------------------------------------------ */
+/* --- data.c ----------------------------------------------------------- */
 
 void data_read(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset,
 	       struct fuse_file_info *file);

@@ -23,7 +23,7 @@ enum {
 	THREADS_MAX = 16,
 };
 
-/* --- reports ------------------------------------------------------------------- */
+/* --- reports ---------------------------------------------------------- */
 
 static void report_to_terminal(const struct gild_error *err)
 {
@@ -35,7 +35,7 @@ static void report_to_log(const struct gild_error *err)
 	syslog(LOG_ERR, "%s", err->message);
 }
 
-/* --- the session ----------------------------------------------------------------- */
+/* --- the session ------------------------------------------------------ */
 
 /* "fsname=" and the image, as it shall stand in the table of mounts; a comma
  * would end it. */
@@ -96,7 +96,7 @@ static int serve(struct fuse_session *session)
 	return result;
 }
 
-/* --- one mount --------------------------------------------------------------------- */
+/* --- one mount -------------------------------------------------------- */
 
 struct life {
 	struct mount mount;
@@ -187,7 +187,7 @@ static int run(struct life *life, struct gild_error *err)
 	return result < 0 ? fuse_fail(err, -result, "serving the mount") : 0;
 }
 
-/* --- in the background -------------------------------------------------------------- */
+/* --- in the background ------------------------------------------------ */
 
 /* The begin went so. */
 static void tell(int pipe, int result, const struct gild_error *err)

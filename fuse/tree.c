@@ -10,7 +10,7 @@
 #include "fuse/fail.h"
 #include "fuse/mount.h"
 
-/* --- nodes ------------------------------------------------------------------ */
+/* --- nodes ------------------------------------------------------------ */
 
 static struct node *node_new(struct tree *tree, enum node_kind kind,
 			     struct node *parent, char *name)
@@ -136,7 +136,7 @@ int tree_fill(struct tree *tree, struct node *folder, struct gild_error *err)
 	return result;
 }
 
-/* --- what a disk shows -------------------------------------------------------- */
+/* --- what a disk shows ------------------------------------------------ */
 
 int tree_add_faces(struct tree *tree, struct node *folder, struct disk *disk,
 		   struct gild_error *err)
@@ -217,7 +217,7 @@ static int fill_snapshots(struct tree *tree, struct node *folder,
 	return 0;
 }
 
-/* --- the chain ----------------------------------------------------------------- */
+/* --- the chain -------------------------------------------------------- */
 
 static struct gild_open_options layer_options(const struct tree *tree,
 					      const char *format)
@@ -301,7 +301,7 @@ static int fill_chain(struct tree *tree, struct node *folder,
 	return result;
 }
 
-/* --- the tree ------------------------------------------------------------------ */
+/* --- the tree --------------------------------------------------------- */
 
 static int add_folder(struct tree *tree, const char *name, node_fill *fill,
 		      struct gild_error *err)

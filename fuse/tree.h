@@ -80,7 +80,7 @@ struct node *tree_find(const struct node *folder, const char *name);
 /* Bytes of a file, or of a link's text. */
 uint64_t node_size(const struct node *node);
 
-/* --- for fill ---------------------------------------------------------------- */
+/* --- for fill --------------------------------------------------------- */
 
 /* Add a child. NULL, and err->kind stays: that name is taken, or none. */
 struct node *tree_add(struct tree *tree, struct node *folder,
@@ -95,7 +95,7 @@ struct disk *tree_add_disk(struct tree *tree, struct gild_image *image,
 int tree_add_faces(struct tree *tree, struct node *folder, struct disk *disk,
 		   struct gild_error *err);
 
-/* --- names.c ------------------------------------------------------------------ */
+/* --- names.c ---------------------------------------------------------- */
 
 /* A name that stands for any text: what a file's name cannot hold is written
  * \xNN. Caller frees; NULL: out of memory. */
@@ -103,7 +103,7 @@ char *name_encode(const char *text);
 /* The same, as udev writes labels into names of links. */
 char *name_encode_label(const char *text);
 
-/* --- partitions.c ------------------------------------------------------------- */
+/* --- partitions.c ----------------------------------------------------- */
 
 node_fill partitions_fill;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * GUID partition tables (UEFI specification, chapter 5.3): a header in the second
+ * GUID partition tables (UEFI specification, 5.3): a header in the second
  * sector, a copy in the last one, each with the place of an array of entries;
  * check sums over both. Numbers are little-endian, places are sectors.
  *

@@ -101,7 +101,7 @@ static int add(struct gild_partition_table *table, const struct volume *disk,
 	return 0;
 }
 
-/* --- logical partitions -------------------------------------------------- */
+/* --- logical partitions ----------------------------------------------- */
 
 struct walk {
 	const struct volume *disk;
@@ -179,7 +179,7 @@ static int add_chain(struct walk *walk, struct gild_error *err)
 	return 0;
 }
 
-/* --- the table ----------------------------------------------------------- */
+/* --- the table -------------------------------------------------------- */
 
 static int read_disk_id(const unsigned char *sector,
 			struct gild_partition_table *table,

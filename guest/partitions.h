@@ -25,7 +25,7 @@ struct gild_partition *partitions_add(struct gild_partition_table *table,
  * memory of its own; NULL: out of memory. */
 char *partitions_guid(const unsigned char *bytes, struct gild_error *err);
 
-/* --- mbr.c --------------------------------------------------------------- */
+/* --- mbr.c ------------------------------------------------------------ */
 
 /* The first sector's verdict. */
 enum mbr_kind {
@@ -40,7 +40,7 @@ enum mbr_kind mbr_look(const unsigned char *sector);
 int mbr_read(const struct volume *disk, const unsigned char *sector,
 	     struct gild_partition_table *table, struct gild_error *err);
 
-/* --- gpt.c --------------------------------------------------------------- */
+/* --- gpt.c ------------------------------------------------------------ */
 
 /* 1: read; 0: neither copy is valid. */
 int gpt_read(const struct volume *disk, struct gild_partition_table *table,

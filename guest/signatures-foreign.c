@@ -56,7 +56,7 @@ static unsigned char *read_directory(const struct probe *probe, uint64_t at,
 	return bytes;
 }
 
-/* --- FAT ----------------------------------------------------------------- */
+/* --- FAT -------------------------------------------------------------- */
 
 struct fat {
 	uint64_t sector, cluster; /* bytes */
@@ -149,7 +149,7 @@ static int refine_fat(const struct probe *probe,
 	return 1;
 }
 
-/* --- exFAT --------------------------------------------------------------- */
+/* --- exFAT ------------------------------------------------------------ */
 
 /* The label's entry: 0 0x83, 1 units of UTF-16, 2 the name. */
 static int set_exfat_label(struct gild_content *content,
@@ -192,7 +192,7 @@ static int refine_exfat(const struct probe *probe,
 	return 1;
 }
 
-/* --- NTFS ---------------------------------------------------------------- */
+/* --- NTFS ------------------------------------------------------------- */
 
 /* Bytes of a file record, by the byte that says it: clusters, or, negative, the
  * power of two. 0: senseless. */
@@ -263,7 +263,7 @@ static int refine_ntfs(const struct probe *probe,
 	return set_ntfs_label(content, record, size, err) < 0 ? -1 : 1;
 }
 
-/* --- ISO 9660 ------------------------------------------------------------ */
+/* --- ISO 9660 --------------------------------------------------------- */
 
 static bool is_date(const unsigned char *date)
 {

@@ -44,7 +44,7 @@ extern const struct signature signatures_members[]; /* of LVM, RAID ... */
 extern const struct signature signatures_linux[];
 extern const struct signature signatures_foreign[];
 
-/* --- for refine ---------------------------------------------------------- */
+/* --- for refine ------------------------------------------------------- */
 
 /* Set a string; -1: out of memory (text NULL). */
 int signature_set(char **to, char *text, struct gild_error *err);

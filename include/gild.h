@@ -74,7 +74,7 @@ GILD_PUBLIC int gild_error_number(const struct gild_error *err);
 enum gild_follow {
 	GILD_FOLLOW_NONE,         /* open nothing that an image names */
 	GILD_FOLLOW_PATHS,        /* plain paths whose format is recorded */
-	/* What QEMU follows, too: file:PATH, and json:{...} as far as gild has
+	/* What QEMU follows, too: file:PATH, NBD, json:{...} as far as gild has
 	 * what it asks for (see GILD_OPEN_SPEC). */
 	GILD_FOLLOW_NAMES,
 };

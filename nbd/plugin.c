@@ -38,7 +38,7 @@ struct connection {
 	bool readonly;
 };
 
-/* --- errors --------------------------------------------------------------- */
+/* --- errors ----------------------------------------------------------- */
 
 /* Returns -1. */
 static int complain(const struct gild_error *err)
@@ -51,7 +51,7 @@ static int complain(const struct gild_error *err)
 	return -1;
 }
 
-/* --- the server's life ----------------------------------------------------- */
+/* --- the server's life ------------------------------------------------ */
 
 static int plugin_config_complete(void)
 {
@@ -80,7 +80,7 @@ static void plugin_dump(void)
 	printf("gild_version=%s\n", gild_version());
 }
 
-/* --- connections ----------------------------------------------------------- */
+/* --- connections ------------------------------------------------------ */
 
 static int open_shared(bool readonly)
 {
@@ -178,7 +178,7 @@ static int plugin_block_size(void *handle, uint32_t *minimum,
 	return 0;
 }
 
-/* --- requests ---------------------------------------------------------------- */
+/* --- requests --------------------------------------------------------- */
 
 static int plugin_pread(void *handle, void *buffer, uint32_t count,
 			uint64_t offset, uint32_t flags)

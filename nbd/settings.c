@@ -95,7 +95,7 @@ static int set_flag(bool *flag, const char *value)
 	return parsed < 0 ? -1 : 0;
 }
 
-/* --- passphrases ----------------------------------------------------------- */
+/* --- passphrases ------------------------------------------------------ */
 
 /* Takes the text. */
 static int add_secret(char *text, size_t length)
@@ -158,7 +158,7 @@ static int read_secret_file(const char *name)
 	return -1;
 }
 
-/* --- the table --------------------------------------------------------------- */
+/* --- the table -------------------------------------------------------- */
 
 static const struct setting {
 	const char *name;

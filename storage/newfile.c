@@ -23,6 +23,7 @@
 
 #include "storage/lock.h"
 #include "storage/newfile-parts.h"
+#include "storage/nbd.h"
 #include "util/cleanup.h"
 #include "util/memory.h"
 
@@ -285,6 +286,10 @@ int newfile_begin(struct newfile *file, const char *path, unsigned flags,
 	file->path = strdup(path);
 	if (!file->path)
 		return fail_nomem(err);
+	if (storage_is_nbd(path)) {
+		file->served = file->in_place = file->is_device = true;
+		return 0;
+	}
 	if (begin(file, err) == 0)
 		return 0;
 	forget(file);
@@ -408,7 +413,7 @@ static int publish(struct newfile *file, struct gild_error *err)
 
 int newfile_publish(struct newfile *file, struct gild_error *err)
 {
-	int result = publish(file, err);
+	int result = file->served ? 0 : publish(file, err);
 
 	forget(file);
 	return result;

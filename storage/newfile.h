@@ -15,6 +15,9 @@
  * written, or whose owner or attributes cannot be given to a successor, are
  * written in place: a regular file is then empty when begin returns.
  *
+ * A name of an NBD server's disk is a device, too; there is no descriptor for it,
+ * and what is written is durable once it is flushed.
+ *
  * What exists is locked as a writer locks it until publish or abandon, so that
  * nothing is replaced or emptied while a VM, or an image open in this process,
  * uses it (GILD_ERR_BUSY).
@@ -45,6 +48,7 @@ struct newfile {
 	bool in_place;	/* fd is the target itself */
 	bool is_device; /* in place, and cannot be truncated */
 	bool replaces;	/* a regular file of that name existed at the start */
+	bool served;	/* a server's disk: in place, a device, without fd */
 };
 
 /* On failure everything is freed already. */

@@ -250,7 +250,7 @@ void secrets_wipe(void);
 			 "open no file that the image names"),            \
 		FLAG_ROW(0, "allow-stored-names", type,                   \
 			 open.stored_names,                               \
-			 "follow json: and file: names in images, too"),  \
+			 "follow json:, file: and nbd: names in images, too"),  \
 		SECRET_ROWS
 
 #define SNAPSHOT_ROW(letter, type, open)                               \

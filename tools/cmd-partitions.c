@@ -19,7 +19,7 @@ static const struct option_row rows[] = {
 	LAST_ROW,
 };
 
-/* --- JSON ---------------------------------------------------------------- */
+/* --- JSON ------------------------------------------------------------- */
 
 static void put_text(json_t *object, const char *key, const char *text)
 {
@@ -72,7 +72,7 @@ static json_t *table_json(const struct gild_image *image,
 	return object;
 }
 
-/* --- text ---------------------------------------------------------------- */
+/* --- text ------------------------------------------------------------- */
 
 static void print_member(const char *name, const char *value)
 {

@@ -45,7 +45,7 @@ static const struct option_row rows[] = {
 	LAST_ROW,
 };
 
-/* --- nbdkit's command line ------------------------------------------------- */
+/* --- nbdkit's command line -------------------------------------------- */
 
 struct command {
 	char *items[64]; /* NULL at the end */
@@ -188,7 +188,7 @@ static int build(struct command *command, const struct arguments *arguments,
 	return command->failed ? tool_fail(err, "too many arguments") : 0;
 }
 
-/* --- the socket ------------------------------------------------------------- */
+/* --- the socket ------------------------------------------------------- */
 
 /* One that a server left behind, to which nobody listens, is in the way. */
 static void remove_stale(const char *path)

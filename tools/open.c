@@ -99,9 +99,9 @@ static void explain_protocol(const char *path, struct gild_error *err)
 {
 	if (err->sys_errno == ENOENT && !err->hint[0] &&
 	    path[strcspn(path, ":/")] == ':')
-		tool_hint(err, "only files and block devices are opened; "
-			       "qemu-nbd -c makes a device of what a protocol "
-			       "leads to");
+		tool_hint(err, "only files, block devices and nbd:// are "
+			       "opened; qemu-nbd -c makes a device of what "
+			       "another protocol leads to");
 }
 
 /* Who only reads need not wait for the other process. */
@@ -122,6 +122,15 @@ static bool is_protocol(const char *name)
 	return name[strcspn(name, ":/")] == ':';
 }
 
+/* "nbd:", "nbd+unix:" and their like, which the library opens. */
+static bool is_nbd(const char *name)
+{
+	size_t length = strcspn(name, ":/");
+
+	return name[length] == ':' && !strncmp(name, "nbd", 3) &&
+	       (name[3] == ':' || name[3] == '+' || name[3] == 's');
+}
+
 /* What a name on the command line stands for: a path, or how to open
  * (*is_spec). Protocols are qemu-img's idea, and so are refused by its name. */
 static const char *read_name(const char *name, bool *is_spec,
@@ -131,7 +140,7 @@ static const char *read_name(const char *name, bool *is_spec,
 		*is_spec = true;
 		return name;
 	}
-	if (!is_qemu_img() || !is_protocol(name))
+	if (!is_qemu_img() || !is_protocol(name) || is_nbd(name))
 		return name;
 	if (!strncmp(name, "file:", 5))
 		return name + 5;
