@@ -148,19 +148,6 @@ same_text() {
 	diff "$1" "$2" >&2 || fail "$1 (<) and $2 (>) differ"
 }
 
-# Work in a folder that is in memory, if there is room for one: qemu-img syncs
-# whatever it makes, and there that costs nothing.
-in_memory() {
-	local memory
-	if [ "$(df --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt \
-		1000000 ] 2>"$work/.ignored" &&
-		memory=$(mktemp -d /dev/shm/gild-test.XXXXXX)
-	then
-		at_end "rm -rf '$memory'"
-		cd "$memory"
-	fi
-}
-
 # The names in the working folder, one a line.
 list() {
 	find . -mindepth 1 ! -name .out ! -name .err | sort
@@ -182,17 +169,6 @@ qemu-img() {
 	cat "$work/.theirs"
 	cat "$work/.theirs-err" >&2
 	return $code
-}
-
-# in_memory: go on in a folder in memory, where there is room. qemu-img syncs
-# whatever it makes; there that costs nothing.
-in_memory() {
-	local memory
-	[ "$(df --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 1000000 ] \
-		2>"$work/.ignored" || return 0
-	memory=$(mktemp -d /dev/shm/gild-test.XXXXXX) || return 0
-	at_end "rm -rf '$memory'"
-	cd "$memory"
 }
 
 # qcow2 NAME SIZE [OPTIONS...]: made by qemu-img.

@@ -138,8 +138,10 @@ void option_list_free(struct option_list *list);
 /* Print a table of options, one a line. */
 void option_list_print(const struct gild_option_help *rows);
 
-/* Print what a format offers, as "-o help" does. */
-int option_list_help(const char *format, struct gild_error *err);
+/* Print what a format offers, as "-o help" does. has_file: beside the name of
+ * a file, which under qemu-img's name changes the words around it. */
+int option_list_help(const char *format, bool has_file,
+		     struct gild_error *err);
 
 /* --------------------------------------------------------------- open.c -- */
 
@@ -170,6 +172,23 @@ const char *target_name(const char *name, bool is_there, bool spec,
 /* A warning, where the options of a new image ask for qcow2's old way to
  * encrypt. */
 void warn_old_encryption(const struct option_list *options);
+
+/* ---------------------------------------------------- snapshot-choice.c -- */
+
+/* Does it name a snapshot by "snapshot.id=" or "snapshot.name="? text: may be
+ * NULL. */
+bool snapshot_is_choice(const char *text);
+
+/* The id of the snapshot so named, to be freed. path: the image's. */
+char *snapshot_choose(const struct open_arguments *arguments, const char *path,
+		      struct gild_error *err);
+
+/* The id of the first snapshot with that id and that name (NULL: any), which
+ * is the info's; or NULL. */
+const char *snapshot_find(const struct gild_info *info, const char *id,
+			  const char *name);
+
+/* -------------------------------------------------------------- open.c -- */
 
 /* Close without hiding an error that is in *err already. */
 int close_image(struct gild_image *image, int status, struct gild_error *err);

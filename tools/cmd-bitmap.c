@@ -67,37 +67,16 @@ static int remove_it(const struct bitmap *bitmap, const char *argument,
 	return gild_bitmap_remove(bitmap->image, bitmap->name, err);
 }
 
-/* What info says of the image's bitmaps, or NULL. */
-static const struct gild_value *find_bitmaps(const struct gild_info *info)
-{
-	for (size_t i = 0; info->specific && i < info->specific->count; i++) {
-		if (!strcmp(info->specific->items[i].name, "bitmaps"))
-			return &info->specific->items[i];
-	}
-	return NULL;
-}
-
-static int remove_listed(const struct bitmap *bitmap,
-			 const struct gild_value *entry, struct gild_error *err)
-{
-	for (size_t i = 0; i < entry->count; i++) {
-		if (!strcmp(entry->items[i].name, "name"))
-			return gild_bitmap_remove(bitmap->image,
-						  entry->items[i].string, err);
-	}
-	return 0;
-}
-
 static int remove_all(const struct bitmap *bitmap, const char *argument,
 		      struct gild_error *err)
 {
 	struct gild_info *info = gild_info(bitmap->image, err);
-	const struct gild_value *list = info ? find_bitmaps(info) : NULL;
 	int result = info ? 0 : -1;
 
 	(void)argument;
-	for (size_t i = 0; list && i < list->count && !result; i++)
-		result = remove_listed(bitmap, &list->items[i], err);
+	for (size_t i = 0; !result && i < info->bitmap_count; i++)
+		result = gild_bitmap_remove(bitmap->image,
+					    info->bitmaps[i].name, err);
 	gild_info_free(info);
 	return result;
 }

@@ -78,7 +78,7 @@ static int work(const struct arguments *arguments,
 		const struct operands *operands, struct gild_error *err)
 {
 	if (arguments->options.help)
-		return option_list_help("qcow2", err);
+		return option_list_help("qcow2", false, err);
 	if (operands->count < 2)
 		return tool_misuse(err, "the names of a base and of its clones "
 					"are needed");

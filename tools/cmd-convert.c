@@ -153,6 +153,9 @@ static int check_backing(struct arguments *arguments, struct gild_error *err)
 {
 	struct option_list *options = &arguments->options;
 
+	/* There it may be said, and means nothing: the sources' counts. */
+	if (is_qemu_img())
+		option_list_take(options, "size");
 	if (take_option(&arguments->backing, "-B", options, "backing_file",
 			err) < 0 ||
 	    take_option(&arguments->backing_format, "-F", options,
@@ -392,7 +395,7 @@ static int work(struct arguments *arguments, const struct operands *operands,
 	if (arguments->options.help)
 		return option_list_help(arguments->format ? arguments->format :
 							    "raw",
-					err) < 0;
+					operands->count > 0, err) < 0;
 	if (operands->count < 2)
 		return tool_misuse(err, "the names of a source and of a target "
 					"are needed"),

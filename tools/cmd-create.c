@@ -182,8 +182,12 @@ static int decide_size(const struct operands *operands,
 	if (operands->count > 1)
 		text = operands->items[1];
 	*size = GILD_SIZE_FROM_BACKING;
-	if (text)
+	if (text) {
+		/* There it means nothing, and is let pass. */
+		if (is_qemu_img() && text[0] == '+')
+			text++;
 		return gild_parse_size(text, 1, size, err);
+	}
 	if (!has_backing)
 		return tool_misuse(err, "%s: a size is needed", path);
 	return 0;
@@ -328,7 +332,8 @@ static int work(struct arguments *arguments, const struct operands *operands,
 	const char *format = arguments->open.format;
 
 	if (arguments->options.help)
-		return option_list_help(format ? format : "raw", err) < 0;
+		return option_list_help(format ? format : "raw",
+					operands->count > 0, err) < 0;
 	if (operands->count < 1)
 		return tool_misuse(err, "the name of the image is missing"), 1;
 	if (operands->count > 2)

@@ -76,10 +76,14 @@ static int work(const struct arguments *arguments,
 
 	if (arguments->options.help)
 		return option_list_help(
-			arguments->format ? arguments->format : "raw", err);
+			arguments->format ? arguments->format : "raw", false,
+			err);
 	if (operands->count > 1)
 		return tool_misuse(err, "only one image can be measured");
-	if (has_size == (operands->count == 1))
+	if (has_size && operands->count)
+		return tool_misuse(err, "--size and the name of an image "
+					"exclude each other");
+	if (!has_size && !operands->count)
 		return tool_misuse(err, "either --size or the name of an image "
 					"is needed");
 	if (has_size && arguments->open.snapshot)

@@ -135,6 +135,9 @@ static int work(struct arguments *arguments, const struct operands *operands,
 
 	if (parse_preallocation(arguments, err) < 0)
 		return -1;
+	if (operands->count > 1)
+		return tool_misuse(err, "an image and a size are all that is "
+					"needed");
 	if (operands->count != 1 || !size)
 		return tool_misuse(err, "an image and a size are needed");
 	image = open_image(&arguments->open, operands->items[0],

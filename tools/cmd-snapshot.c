@@ -73,6 +73,29 @@ static int list(const struct arguments *arguments, struct gild_image *image,
 	return result;
 }
 
+/* qemu-img deletes by name alone: an id may be the name of another one. */
+static int delete(struct gild_image *image, const char *name,
+		  struct gild_error *err)
+{
+	struct gild_info *info;
+	const char *id;
+	int result = -1;
+
+	if (!is_qemu_img())
+		return gild_snapshot_delete(image, name, err);
+	info = gild_info(image, err);
+	if (!info)
+		return -1;
+	id = snapshot_find(info, NULL, name);
+	if (id)
+		result = gild_snapshot_delete(image, id, err);
+	else
+		tool_fail(err, "%s: there is no snapshot \"%s\"",
+			  gild_path(image), name);
+	gild_info_free(info);
+	return result;
+}
+
 static int call(const struct arguments *arguments, struct gild_image *image,
 		struct gild_error *err)
 {
@@ -88,7 +111,7 @@ static int call(const struct arguments *arguments, struct gild_image *image,
 	} else {
 		what = "delete";
 		name = arguments->delete;
-		result = gild_snapshot_delete(image, name, err);
+		result = delete(image, name, err);
 	}
 	if (result < 0)
 		qemu_prefix(err, "Could not %s snapshot '%s': ", what, name);
@@ -198,7 +221,7 @@ static int work(const struct arguments *arguments,
 
 	if (arguments->options.help)
 		return option_list_help(arguments->format ? arguments->format :
-							    "raw", err);
+							    "raw", false, err);
 	if (check_arguments(arguments, changes + arguments->list +
 						!!arguments->export, err) < 0)
 		return -1;

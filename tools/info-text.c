@@ -156,6 +156,8 @@ const char *info_file_driver(const struct gild_info *info)
 	struct stat st;
 	bool device = stat(info->filename, &st) == 0 && S_ISBLK(st.st_mode);
 
+	if (!strcmp(info->filename, "null-co://"))
+		return "null-co";
 	return device ? "host_device" : "file";
 }
 

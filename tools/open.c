@@ -46,18 +46,6 @@ struct gild_policy open_policy(const struct open_arguments *arguments)
 	return policy;
 }
 
-/* "snapshot.name=N" and "snapshot.id=N" are qemu-img's ways to say N. */
-static const char *snapshot_name(const char *text)
-{
-	static const char *const prefixes[] = { "snapshot.name=",
-						"snapshot.id=" };
-
-	for (size_t i = 0; text && i < 2; i++)
-		if (!strncmp(text, prefixes[i], strlen(prefixes[i])))
-			return text + strlen(prefixes[i]);
-	return text;
-}
-
 static void warn_weak(const char *name)
 {
 	char line[600];
@@ -178,9 +166,10 @@ const char *target_name(const char *name, bool is_there, bool spec,
 	return NULL;
 }
 
-struct gild_image *open_image(const struct open_arguments *arguments,
-			      const char *path, unsigned flags,
-			      struct gild_error *err)
+/* snapshot: its id; NULL: what the arguments say. */
+static struct gild_image *open_at(const struct open_arguments *arguments,
+				  const char *path, const char *snapshot,
+				  unsigned flags, struct gild_error *err)
 {
 	bool is_spec = arguments->spec;
 	const char *name = read_source(arguments, path, &is_spec, err);
@@ -189,7 +178,7 @@ struct gild_image *open_image(const struct open_arguments *arguments,
 		.flags = flags | (arguments->share ? GILD_OPEN_SHARE : 0),
 		.cache = arguments->cache,
 		.policy = open_policy(arguments),
-		.snapshot = snapshot_name(arguments->snapshot),
+		.snapshot = snapshot ? snapshot : arguments->snapshot,
 	};
 	struct gild_image *image;
 	const char *encryption;
@@ -215,6 +204,23 @@ struct gild_image *open_image(const struct open_arguments *arguments,
 	if (encryption && !strcmp(encryption, "aes") &&
 	    !(flags & GILD_OPEN_INSPECT))
 		warn_weak(path);
+	return image;
+}
+
+struct gild_image *open_image(const struct open_arguments *arguments,
+			      const char *path, unsigned flags,
+			      struct gild_error *err)
+{
+	struct gild_image *image;
+	char *id;
+
+	if (!snapshot_is_choice(arguments->snapshot))
+		return open_at(arguments, path, NULL, flags, err);
+	id = snapshot_choose(arguments, path, err);
+	if (!id)
+		return NULL;
+	image = open_at(arguments, path, id, flags, err);
+	free(id);
 	return image;
 }
 

@@ -131,21 +131,43 @@ static const char *type_title(const char *type)
 	return type;
 }
 
-void option_list_print(const struct gild_option_help *row)
+static void print_row(const struct gild_option_help *row)
 {
-	for (; row->name; row++) {
-		char title[80];
+	char title[80];
 
-		snprintf(title, sizeof(title), "%s=<%s>", row->name,
-			 type_title(row->type));
-		printf("  %-22s - %s", title, row->help);
-		if (row->fallback)
-			printf(" (default: %s)", row->fallback);
-		putchar('\n');
-	}
+	snprintf(title, sizeof(title), "%s=<%s>", row->name,
+		 type_title(row->type));
+	printf("  %-22s - %s", title, row->help);
+	if (row->fallback)
+		printf(" (default: %s)", row->fallback);
+	putchar('\n');
 }
 
-int option_list_help(const char *format, struct gild_error *err)
+/* The row whose name comes after another one; NULL: first, and none. */
+static const struct gild_option_help *
+next_row(const struct gild_option_help *rows, const char *after)
+{
+	const struct gild_option_help *best = NULL;
+
+	for (; rows->name; rows++) {
+		if ((!after || strcmp(rows->name, after) > 0) &&
+		    (!best || strcmp(rows->name, best->name) < 0))
+			best = rows;
+	}
+	return best;
+}
+
+/* By name, as qemu-img does it. */
+void option_list_print(const struct gild_option_help *rows)
+{
+	const struct gild_option_help *row = next_row(rows, NULL);
+
+	for (; row; row = next_row(rows, row->name))
+		print_row(row);
+}
+
+int option_list_help(const char *format, bool has_file,
+		     struct gild_error *err)
 {
 	const struct gild_option_help *rows = gild_create_help(format);
 
@@ -154,9 +176,12 @@ int option_list_help(const char *format, struct gild_error *err)
 		tool_hint(err, "gild knows raw, qcow2 and luks");
 		return -1;
 	}
-	printf("Supported %s options:\n", format);
+	if (is_qemu_img() && has_file)
+		printf("Supported options:\n");
+	else
+		printf("Supported %s options:\n", format);
 	option_list_print(rows);
-	if (is_qemu_img())
+	if (is_qemu_img() && !has_file)
 		printf("\nThe protocol level may support further options.\n"
 		       "Specify the target filename to include those "
 		       "options.\n");

@@ -89,6 +89,17 @@ def normal(text, verb, failed):
     return re.sub(r"PROGRESS\r(Images are identical\.\n)\n",
                   "PROGRESS\r\n\\1", text)
 
+def names(text):
+    """Of the options that are offered, and the words around them."""
+    lines = set(re.sub(r"(?m)^  ([^=]+=<[^>]+>) +- .*", r"  \1", text)
+                .splitlines())
+    # 11.1 has one more; without a file's name those of the file are left out.
+    return "\n".join(sorted(lines - ADDED)) + "\n"
+
+ADDED = {"  compression_level=<num>", "  keep_data_file=<bool (on/off)>",
+         "  nocow=<bool (on/off)>", "  extent_size_hint=<size>",
+         "  preallocation=<str>"}
+
 def read(name):
     with open(name, encoding="utf-8", errors="surrogateescape",
               newline="") as f:
@@ -103,6 +114,8 @@ def compare(case, kind, verb):
             continue
         theirs, ours = (read(f"{case}/{who}.{stream}")
                         for who in ("theirs", "ours"))
+        if kind == "options" and stream == "out":
+            theirs, ours = names(theirs), names(ours)
         if theirs != ours:
             lines += difflib.unified_diff(
                 normal(theirs, verb, failed).splitlines(),
@@ -197,6 +210,14 @@ fixture "$PEER" create -f qcow2 -o data_file=ext.data,data_file_raw=on ext.qcow2
 fixture "$PEER" create -f qcow2 snap.qcow2 1M
 fixture "$PEER" snapshot -c one snap.qcow2
 fixture "$PEER" snapshot -c 'a very long name of a snapshot' snap.qcow2
+# Names that are ids of others.
+fixture "$PEER" create -f qcow2 ids.qcow2 1M
+number=0
+for name in one two 1 2; do
+	put qcow2 files/ids.qcow2 "write -P $((number += 1)) 0 64k"
+	fixture "$PEER" snapshot -c $name ids.qcow2
+done
+head -c 100 files/a.qcow2 >files/cut.qcow2
 fixture "$PEER" create -f qcow2 bits.qcow2 1M
 fixture "$PEER" bitmap --add bits.qcow2 b0
 fixture "$PEER" bitmap --add --disable -g 128k bits.qcow2 b1
@@ -276,6 +297,28 @@ alike create -f qcow2 x 100E
 alike create -f qcow2 -o foo=1 x 1M
 alike create -f qcow2 -o lazy_refcounts=maybe x 1M
 alike create -f qcow2 -o size=5M x 6M
+for options in compat=2 compression_type=lz4 preallocation=most \
+	refcount_bits=3 compat=0.10,lazy_refcounts=on \
+	extended_l2=on,cluster_size=4k data_file_raw=on cluster_size=3000 \
+	cluster_size=4M encrypt.format=x,encrypt.key-secret=s \
+	encrypt.format=luks,encrypt.key-secret=none ','; do
+	alike create -f qcow2 -o $options x 1M
+done
+alike create -f qcow2 -o preallocation=full -b a.qcow2 -F qcow2 x
+alike create -f qcow2 -o data_file=d,data_file_raw=on -b a.qcow2 -F qcow2 x
+alike create -f qcow2 -b a.raw -F qcow2 x
+alike create -f qcow2 dir 1M
+alike create -f raw dir 1M
+alike create -f qcow2 x 65536T
+alike create -f raw x 7E
+alike create -f qcow2 +5.qcow2 +5M
+for options in help '?' size=1M,help; do
+	both options create -f qcow2 -o "$options"
+	both options create -f qcow2 -o "$options" x
+	both options create -f raw -o "$options" x 1M
+	both options convert -O qcow2 -o "$options" a.raw x
+	both options amend -f qcow2 -o "$options"
+done
 alike create
 alike create -f qcow2 x 1M 2M
 alike_since 10.1 create -Z
@@ -297,7 +340,11 @@ alike info nosuch
 alike info --output=json nosuch
 alike info -f qcow2 a.raw
 alike info -f foo a.raw
-fails_alike info dir
+alike info dir
+alike info cut.qcow2
+alike info null-co://
+alike info --object secret,id=s,file=none a.raw
+alike info --object secret,data=x a.raw
 alike info a.raw a.raw
 alike info
 alike_since 10.1 info --output=foo a.raw
@@ -313,6 +360,9 @@ done
 alike map --output=json -s 1M -l 1M a.raw
 alike map --start-offset=1M a.raw
 alike map --start-offset=11M a.raw
+alike_since 10.1 map --max-length=x a.raw
+alike_since 10.1 map --max-length=-1 a.raw
+alike_since 10.1 map --start-offset=-1 a.raw
 alike_since 10.1 map --start-offset=x a.raw
 alike map nosuch
 
@@ -326,6 +376,10 @@ alike measure -O foo --size 1G
 alike measure -O qcow2 -l three snap.qcow2
 alike measure -O qcow2 -l nosuch snap.qcow2
 alike measure
+alike measure a.raw a.raw
+alike measure --size 1M a.raw
+alike_since 10.1 measure --size x
+alike_since 10.1 measure --size -1
 
 # ------------------------------------------------------------------ check --
 alike check a.qcow2
@@ -408,6 +462,20 @@ alike snapshot -d nosuch snap.qcow2
 alike snapshot -l nosuch
 alike_since 8.0 snapshot -c one a.raw
 alike snapshot -l -c one snap.qcow2
+# An id goes before a name, but for deleting, where it is none.
+for snapshot in 1 3 two snapshot.id=1 snapshot.name=1 snapshot.id=two \
+	snapshot.name=3 snapshot.id=3,snapshot.name=1 \
+	snapshot.name=2,snapshot.id=1; do
+	alike convert -l $snapshot ids.qcow2 ids.$snapshot
+	alike measure -O qcow2 -l $snapshot ids.qcow2
+done
+fails_alike convert -l snapshot.nosuch=1 ids.qcow2 x
+for snapshot in 3 1 1 2 one; do
+	alike snapshot -a $snapshot ids.qcow2
+	alike convert ids.qcow2 ids.applied.$snapshot
+	alike snapshot -d $snapshot ids.qcow2
+	alike snapshot -l ids.qcow2
+done
 
 # ---------------------------------------------------------------- convert --
 alike convert a.raw b.raw
@@ -425,6 +493,11 @@ alike_since 10.1 convert -r foo a.raw x
 alike convert -l snapshot.name=three snap.qcow2 b.raw
 alike convert -l three snap.qcow2 b.raw
 alike convert -O foo a.raw x
+alike convert -O qcow2 -o size=20M a.raw sized.qcow2
+alike measure sized.qcow2
+alike convert a.raw dir
+alike convert -n a.raw empty
+alike convert -O raw -B a.qcow2 -F qcow2 a.raw x
 alike convert nosuch x
 alike convert a.raw
 alike convert -f qcow2 a.raw x
@@ -449,6 +522,10 @@ alike resize a.qcow2 -1M
 alike resize a.qcow2 -- -1M
 alike resize --shrink a.qcow2 -1M
 alike resize a.qcow2 0
+alike resize --preallocation=most a.qcow2 20M
+alike resize --preallocation=full --shrink a.qcow2 1M
+alike resize --shrink a.qcow2 -1T
+alike_since 10.1 resize a.qcow2 1M 2M
 alike resize nosuch 20M
 fails_alike resize a.qcow2 x
 fails_alike resize a.qcow2
@@ -500,9 +577,10 @@ fails_alike info 'json:{"driver":"qcow2"'
 fails_alike info --image-opts $opts=a.qcow2,file.driver=nbd
 
 # What they made holds the same disk.
-for name in n3.qcow2 c5.qcow2 b.raw b.qcow2 q.raw q.qcow2 a.img r.img a.qcow2 snap.qcow2 \
+for name in $(cd theirs && echo ids.*) n3.qcow2 c5.qcow2 sized.qcow2 \
+	b.raw b.qcow2 q.raw q.qcow2 a.img r.img a.qcow2 snap.qcow2 \
 	c1.qcow2 bits3.qcow2 bits4.qcow2; do
-	run "$PEER" compare theirs/$name ours/$name
+	run "$PEER" compare "theirs/$name" "ours/$name"
 	[ "$status" = 0 ] || { show; fail "$name differs"; }
 done
 
@@ -570,6 +648,7 @@ alike dd -O nosuch if=a.raw of=x
 alike dd -f nosuch if=a.raw of=x
 alike dd if=nosuch.raw of=x
 alike_since 10.1 dd if=a.raw of=x count=x
+alike_since 10.1 dd if=a.raw of=x count=-1
 alike_since 10.1 dd if=a.raw of=x bs=
 ! is_since 10.1 ||
 	alike dd --output-format=qcow2 --format=raw if=a.raw of=o.qcow2

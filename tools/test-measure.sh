@@ -98,7 +98,7 @@ expect_error 'exclude each other'
 run gild measure
 expect_error 'either --size or the name'
 run gild measure --size 1M x.raw
-expect_error 'either --size or the name'
+expect_error '--size and the name of an image exclude'
 run gild measure x.raw top.qcow2
 expect_error 'only one image'
 run gild measure -O nosuch --size 1M

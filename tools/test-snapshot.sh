@@ -198,3 +198,28 @@ run gild check -f qcow2 short.qcow2
 expect 3
 put qcow2 short.qcow2 'read -P 1 0 32k' 'read -P 0 32k 268k' \
 	'write -P 2 200k 10k'
+
+# Which one: an id, else a name; what is spelled out is exactly that.
+qcow2 ids.qcow2 64k
+number=0
+for name in one two 1; do
+	put qcow2 ids.qcow2 "write -P $((number += 1)) 0 64k"
+	qemu-img snapshot -c $name ids.qcow2
+done
+for pair in one:1 1:1 3:3 snapshot.id=1:1 snapshot.name=1:3 \
+	snapshot.name=two:2 snapshot.id=3,snapshot.name=1:3; do
+	gild convert -O raw -l "${pair%:*}" ids.qcow2 one.raw
+	put raw one.raw "read -P ${pair##*:} 0 64k"
+	gild map -f qcow2 --output=json --snapshot "${pair%:*}" ids.qcow2 >/dev/null ||
+		fail "map --snapshot ${pair%:*}"
+done
+for name in snapshot.id=one snapshot.name=3 snapshot.id=2,snapshot.name=1; do
+	run gild convert -O raw -l $name ids.qcow2 x
+	expect_error 'ids.qcow2: there is no snapshot "'
+done
+for name in snapshot.nosuch=1 snapshot. snapshot.id=1,x=2; do
+	run gild convert -O raw -l $name ids.qcow2 x
+	expect_error "-l takes snapshot.id=ID and snapshot.name=NAME, not '$name'"
+done
+run gild convert -O raw -l snapshot.id=1 nosuch.qcow2 x
+expect_error 'nosuch.qcow2: cannot be opened'
