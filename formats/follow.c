@@ -46,6 +46,32 @@ static bool node_of(const struct image *image, struct spec_node *node)
 	return true;
 }
 
+/* A name that QEMU takes for more than a path. */
+static bool is_json(const char *name, const struct gild_policy *policy)
+{
+	return policy->follow == GILD_FOLLOW_NAMES &&
+	       !strncmp(name, "json:", 5);
+}
+
+/* The path, or the name of a server's disk, where that is what it stands for.
+ * A server's is followed if names are, or if the caller gave it. */
+static char *path_of(const char *path, const char *name, bool given,
+		     const struct gild_policy *policy, struct gild_error *err)
+{
+	bool names = policy->follow == GILD_FOLLOW_NAMES;
+	char *plain;
+
+	if (names && !strncmp(name, "file:", 5))
+		plain = strdup(name + 5);
+	else if ((names || given) && storage_is_nbd(name))
+		plain = strdup(name);
+	else
+		return door_resolve(path, name, err);
+	if (!plain)
+		fail_nomem(err);
+	return plain;
+}
+
 /* The path of a file that an image names, if its policy lets it be opened. */
 static char *resolve_named(struct image *image, const char *name,
 			   struct gild_error *err)
@@ -56,10 +82,27 @@ static char *resolve_named(struct image *image, const char *name,
 		refuse_to_lead(image, name, err);
 		return NULL;
 	}
-	path = door_resolve(image->path, name, err);
+	path = path_of(image->path, name, false, &image->policy, err);
 	if (!path || door_allows(&image->policy, path, err) < 0)
 		return NULL;
 	return steal_ptr(path);
+}
+
+static struct storage *open_json_file(const char *text,
+				      const struct gild_open_options *options,
+				      struct gild_error *err)
+{
+	struct spec *spec = spec_parse(text, err);
+	struct storage *storage;
+	struct spec_node root;
+
+	if (!spec)
+		return NULL;
+	spec->stored = true;
+	root = spec_root(spec);
+	storage = spec_open_storage(&root, options, err);
+	spec_release(spec);
+	return storage;
 }
 
 struct storage *image_open_file(struct image *image, const char *name,
@@ -76,6 +119,12 @@ struct storage *image_open_file(struct image *image, const char *name,
 
 	if (node_of(image, &node) && spec_child(&node, "data-file", &child))
 		return spec_open_storage(&child, &options, err);
+	if (is_json(name, &image->policy)) {
+		storage = open_json_file(name, &options, err);
+		if (!storage)
+			error_prefix(err, "its data file: ");
+		return storage;
+	}
 	path = resolve_named(image, name, err);
 	if (!path)
 		return NULL;
@@ -146,34 +195,6 @@ static void explain_backing(const struct image *image, struct gild_error *err)
 		error_hint(err,
 			   "where it was moved: rebase -u -b NEW -F FMT '%s'",
 			   image->path);
-}
-
-/* --- what a name stands for ----------------------------------------------- */
-
-/* A name that QEMU takes for more than a path. */
-static bool is_json(const char *name, const struct gild_policy *policy)
-{
-	return policy->follow == GILD_FOLLOW_NAMES &&
-	       !strncmp(name, "json:", 5);
-}
-
-/* The path, or the name of a server's disk, where that is what it stands for.
- * A server's is followed if names are, or if the caller gave it. */
-static char *path_of(const char *path, const char *name, bool given,
-		     const struct gild_policy *policy, struct gild_error *err)
-{
-	bool names = policy->follow == GILD_FOLLOW_NAMES;
-	char *plain;
-
-	if (names && !strncmp(name, "file:", 5))
-		plain = strdup(name + 5);
-	else if ((names || given) && storage_is_nbd(name))
-		plain = strdup(name);
-	else
-		return door_resolve(path, name, err);
-	if (!plain)
-		fail_nomem(err);
-	return plain;
 }
 
 struct gild_image *image_open_named(const char *path, const char *name,

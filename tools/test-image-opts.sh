@@ -254,3 +254,106 @@ qcow2 loop.qcow2 1M -u -b 'json:{"driver":"qcow2","file.filename":"loop.qcow2"}'
 run gild convert --allow-stored-names loop.qcow2 x2.raw
 expect_error 'loop.qcow2'
 [ ! -e x2.raw ] || fail "something was made"
+
+# ------------------------------- a data file's name, and names further below --
+requires "python3 --version"
+# data_file_is NAME IMAGE: what the image calls its data file from now on.
+data_file_is() {
+	python3 - "$1" "$2" <<-'END'
+	import struct, sys
+	name = sys.argv[1].encode()
+	with open(sys.argv[2], "r+b") as f:
+	    head = f.read(4096)
+	    at = struct.unpack(">I", head[100:104])[0]
+	    kind, length = struct.unpack(">II", head[at:at + 8])
+	    assert kind == 0x44415441
+	    rest = head[at + 8 + (length + 7) // 8 * 8:][:500]
+	    f.seek(at)
+	    f.write(struct.pack(">II", kind, len(name)) + name +
+	            bytes(-len(name) % 8) + rest)
+	END
+}
+mkdir -p bin
+ln -sf "$GILD" bin/qemu-img
+qcow2 data.qcow2 1M -o data_file=data.raw
+put qcow2 data.qcow2 'write -P 9 64k 64k'
+qemu-img convert -O raw data.qcow2 wanted.raw
+for name in 'json:{"driver":"file","filename":"data.raw"}' file:data.raw; do
+	data_file_is "$name" data.qcow2
+	for program in gild bin/qemu-img; do
+		run $program convert -f qcow2 data.qcow2 got.raw
+		expect 1
+		expect_err "names \"$name\""
+		expect_err '--allow-stored-names'
+		expect_err GILD_ALLOW_STORED_NAMES=1
+		run $program convert -f qcow2 --allow-stored-names data.qcow2 got.raw
+		expect 0
+		same wanted.raw got.raw
+		rm got.raw
+		GILD_ALLOW_STORED_NAMES=1 run $program convert -f qcow2 data.qcow2 got.raw
+		expect 0
+		same wanted.raw got.raw
+		rm got.raw
+		# It is opened for writing, too.
+		GILD_ALLOW_STORED_NAMES=1 run $program resize -f qcow2 data.qcow2 1M
+		expect 0
+	done
+	run gild convert --allow-stored-names --untrusted data.qcow2 got.raw
+	expect_error 'data.qcow2: names another file'
+	run gild convert --allow-stored-names --allow-backing=empty data.qcow2 got.raw
+	expect_error 'is not below'
+	run gild convert --allow-stored-names --allow-backing=. data.qcow2 got.raw
+	expect 0
+done
+for name in 'json:{"driver":"file"' 'json:{"driver":"file"}' \
+	'json:{"driver":"qcow2","file.filename":"a.qcow2"}' \
+	'json:{"driver":"file","filename":"nosuch"}'; do
+	data_file_is "$name" data.qcow2
+	run gild convert --allow-stored-names data.qcow2 x3.raw
+	expect_error 'data.qcow2: its data file: '
+done
+
+# Of the middle one of three.
+truncate -s 1M low.raw
+put raw low.raw 'write -P 6 0 64k'
+for name in 'json:{"driver":"raw","file.filename":"low.raw"}' file:low.raw; do
+	qcow2 middle.qcow2 1M -u -b "$name" -F raw
+	qcow2 upper.qcow2 1M -b middle.qcow2 -F qcow2
+	for program in gild bin/qemu-img; do
+		run $program convert upper.qcow2 got.raw
+		expect 1
+		expect_err "names \"$name\""
+		expect_err '--allow-stored-names'
+		run $program convert --allow-stored-names upper.qcow2 got.raw
+		expect 0
+		same low.raw got.raw
+		GILD_ALLOW_STORED_NAMES=1 run $program map upper.qcow2
+		expect 0
+		expect_out low.raw
+		GILD_ALLOW_STORED_NAMES=1 run $program info --backing-chain upper.qcow2
+		expect 0
+		expect_out 'image: low.raw'
+	done
+done
+
+# Under the name qemu-img: stored as it stands, without a look; the way to have
+# a look is told.
+for name in nbd:unix:/nosuch/s:exportname=x 'json:{"driver":"nbd","host":"x"}'; do
+	run bin/qemu-img create -f qcow2 -u -b "$name" -F raw n.qcow2 1M
+	expect 0
+	run qemu-img info n.qcow2
+	expect_out "backing file: $name"
+	bin/qemu-img create -q -f qcow2 n.qcow2 1M
+	run bin/qemu-img rebase -u -b "$name" -F raw n.qcow2
+	expect 0
+	run qemu-img info n.qcow2
+	expect_out "backing file: $name"
+	run bin/qemu-img check n.qcow2
+	expect 0
+done
+run bin/qemu-img create -f qcow2 -b 'json:{"driver":"null-co"}' -F raw n.qcow2 1M
+expect 1
+expect_err '--allow-stored-names'
+GILD_ALLOW_STORED_NAMES=1 run bin/qemu-img create -f qcow2 \
+	-b 'json:{"driver":"null-co","size":1048576}' -F raw n.qcow2 1M
+expect 0
