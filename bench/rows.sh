@@ -10,7 +10,8 @@ all_rows=(pack_zlib pack_zstd unpack_zlib unpack_zstd copy_ext4 back_ext4
 	copy_xfs back_xfs compare_zlib compare_plain clone check map
 	check_scattered map_scattered snapshot_create snapshot_apply
 	snapshot_delete resize check_repair amend_compat amend_refcounts rebase
-	commit chain_open chain_read chain_beside_one info version memory)
+	commit chain_open chain_read chain_beside_one info version
+	"${served_rows[@]}" memory)
 
 # What gild made must hold the disk.
 verify_disk() {

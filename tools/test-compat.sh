@@ -676,6 +676,7 @@ for options in compat=v4 refcount_bits=3 refcount_bits=128 refcount_bits=0 \
 	lazy_refcounts=on refcount_bits=8 compat=1.1 size=1M size=4M; do
 	alike amend -f qcow2 -o $options a.qcow2
 done
+sync # what the host spends is settled then
 alike info a.qcow2
 alike amend -q -p -f qcow2 -o lazy_refcounts=on a.qcow2
 alike amend -f raw -o size=2M a.raw
