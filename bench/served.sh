@@ -126,14 +126,14 @@ row_mount_zlib_random4() {
 	row mount_zlib_random4 'mounted zlib: 4 KiB random, 4 jobs' 2.5
 	mounts "$work/zlib.qcow2" || return 0
 	fio_row --direct=1 --rw=randread --bs=4k --numjobs=4 --size=600m \
-		--number_ios=8000
+		--number_ios=20000
 }
 
 row_mount_zlib_direct() {
 	two zlib.qcow2 -c
 	row mount_zlib_direct 'mounted zlib: 1 MiB sequential' 3.5
 	mounts "$work/zlib.qcow2" || return 0
-	fio_row --direct=1 --rw=read --bs=1M --size=600m
+	fio_row --direct=1 --rw=read --bs=1M --size=600m --loops=3
 }
 
 # --- NBD -----------------------------------------------------------------------

@@ -13,6 +13,7 @@
 enum {
 	ALIGNMENT = 4096,
 	LONGEST_COPY = 64 << 20,
+	PIECE = 128 << 10, /* bytes of a large read that one thread does */
 };
 
 /* Each thread keeps the buffer that it had for its last request. */
@@ -65,13 +66,53 @@ static void read_text(fuse_req_t request, const struct node *node, size_t size,
 			       size);
 }
 
+/* A part of a large read. */
+struct large_read {
+	struct disk *disk;
+	char *buffer;
+	size_t size;
+	uint64_t offset; /* of the disk */
+};
+
+static int read_piece(void *opaque, unsigned index, struct gild_error *err)
+{
+	const struct large_read *large = opaque;
+	size_t at = (size_t)index * PIECE;
+	size_t size = large->size - at < PIECE ? large->size - at : PIECE;
+	size_t done;
+
+	if (disk_read(large->disk, large->buffer + at, size, large->offset + at,
+		      &done, err) < 0)
+		return -1;
+	/* The disk is being cut off. */
+	memset(large->buffer + at + done, 0, size - done);
+	return 0;
+}
+
+/* What has to be decompressed is so by all processors. */
+static int read_run(struct mount *mount, const struct node *node, char *buffer,
+		    size_t size, uint64_t offset, struct gild_error *err)
+{
+	struct large_read large = { node->disk, buffer, size,
+				    node->start + offset };
+	size_t done;
+
+	if (size > PIECE && disk_is_compressed(node->disk, large.offset))
+		return helpers_run(mount->helpers,
+				   (unsigned)((size + PIECE - 1) / PIECE),
+				   read_piece, &large, err);
+	if (disk_read(node->disk, buffer, size, large.offset, &done, err) < 0)
+		return -1;
+	memset(buffer + done, 0, size - done);
+	return 0;
+}
+
 void data_read(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset,
 	       struct fuse_file_info *file)
 {
 	struct node *node = node_of(request, inode);
 	struct gild_error err = { .kind = GILD_ERR_NONE };
-	size_t done;
-	void *buffer;
+	char *buffer;
 
 	(void)file;
 	if (node->kind != NODE_RUN) {
@@ -80,15 +121,13 @@ void data_read(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset,
 	}
 	size = clip(node, size, offset);
 	buffer = get_scratch(size);
-	if (size && !buffer) {
+	if (size && !buffer)
 		libfuse.fuse_reply_err(request, ENOMEM);
-		return;
-	}
-	if (disk_read(node->disk, buffer, size, node->start + (uint64_t)offset,
-		      &done, &err) < 0)
+	else if (read_run(mount_of(request), node, buffer, size,
+			  (uint64_t)offset, &err) < 0)
 		reply_failure(request, &err);
 	else
-		libfuse.fuse_reply_buf(request, buffer, done);
+		libfuse.fuse_reply_buf(request, buffer, size);
 }
 
 /* --- writing ---------------------------------------------------------- */

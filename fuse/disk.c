@@ -75,6 +75,19 @@ int disk_read(struct disk *disk, void *buffer, size_t length, uint64_t offset,
 	return result;
 }
 
+bool disk_is_compressed(struct disk *disk, uint64_t offset)
+{
+	struct gild_extent extent;
+	bool yes;
+
+	hold_size(disk);
+	yes = offset < gild_size(disk->image) &&
+	      !gild_map(disk->image, offset, 1, &extent, NULL) &&
+	      extent.compressed;
+	release_size(disk);
+	return yes;
+}
+
 /* May it be written, all of it? */
 static int check_write(struct disk *disk, uint64_t length, uint64_t offset,
 		       struct gild_error *err)

@@ -32,6 +32,9 @@ uint64_t disk_size(struct disk *disk);
 int disk_read(struct disk *disk, void *buffer, size_t length, uint64_t offset,
 	      size_t *done, struct gild_error *err);
 
+/* Is what is there, within the disk, compressed? */
+bool disk_is_compressed(struct disk *disk, uint64_t offset);
+
 /* All of it; beyond the end is an error. */
 int disk_write(struct disk *disk, const void *buffer, size_t length,
 	       uint64_t offset, struct gild_error *err);

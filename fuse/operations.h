@@ -9,12 +9,14 @@
 
 #include <sys/stat.h>
 
+#include "fuse/helpers.h"
 #include "fuse/libfuse.h"
 #include "fuse/tree.h"
 
 struct mount {
 	struct tree *tree;
 	struct fuse_session *session;
+	struct helpers *helpers;
 	struct stat image; /* owner, times and mode are taken from there */
 	bool allow_other;
 	/* Told what failed, and where. */

@@ -156,6 +156,7 @@ static int begin(struct life *life, const struct mount_request *request,
 	mount->session = new_session(life->options, mount, err);
 	if (!mount->session)
 		return -1;
+	mount->helpers = helpers_new();
 	libfuse.fuse_set_signal_handlers(mount->session);
 	if (libfuse.fuse_session_mount(mount->session, request->folder) < 0)
 		return fail_mount(request, err);
@@ -174,6 +175,7 @@ static int end(struct life *life, int result, struct gild_error *err)
 		libfuse.fuse_remove_signal_handlers(mount->session);
 		libfuse.fuse_session_destroy(mount->session);
 	}
+	helpers_free(mount->helpers);
 	if (tree_free(mount->tree, result < 0 ? NULL : err) < 0)
 		result = -1;
 	return result;
