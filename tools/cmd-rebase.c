@@ -102,6 +102,9 @@ static int run(const struct verb *verb, int argc, char **argv,
 
 	if (parsed != PARSE_GO)
 		return parsed == PARSE_FAILED;
+	/* There -u alone means that there is none any more. */
+	if (is_qemu_img() && arguments.unchecked && !arguments.backing)
+		arguments.backing = "";
 	return work(&arguments, &operands, err);
 }
 

@@ -416,6 +416,7 @@ alike bitmap --merge b0 -b bits2.qcow2 -F qcow2 bits.qcow2 b2
 alike bitmap --add bits.qcow2 b2
 alike bitmap --add -g 3k bits.qcow2 b4
 alike bitmap --add -g 4G bits.qcow2 b4
+alike_since 10.1 bitmap --add -g x bits.qcow2 b4
 alike bitmap --add bits.qcow2 ''
 alike bitmap --remove bits.qcow2 nosuch
 alike bitmap --enable bits.qcow2 nosuch
@@ -535,7 +536,13 @@ alike commit -b a.qcow2 over.qcow2
 alike commit -b nosuch over.qcow2
 alike commit a.raw
 alike commit nosuch
+alike commit -b c1.qcow2 c1.qcow2
 alike rebase -u -b nbd://localhost/x -F raw c1.qcow2
+alike rebase -u c1.qcow2
+run "$PEER" info ours/c1.qcow2
+! grep -q 'backing file' "$out" || fail "rebase -u left the backing file"
+alike rebase -u -b a.qcow2 -F qcow2 c1.qcow2
+alike rebase -b a.raw -F qcow2 c1.qcow2
 alike rebase -u -b '' c1.qcow2
 alike rebase -b a.qcow2 -F qcow2 c1.qcow2
 alike rebase -b '' -p c1.qcow2
@@ -663,6 +670,8 @@ alike_since 10.1 bench -f raw -s 3G a.raw
 alike_since 10.1 bench -f raw -c x a.raw
 ! is_since 10.1 || alike bench -f raw -c 0 a.raw
 alike_since 10.1 bench -f raw -w --pattern=256 a.raw
+alike_since 10.1 bench -f raw -w --pattern=x a.raw
+alike_since 10.1 bench -f raw -o -1 a.raw
 alike bench
 fails_alike bench -w -U -f raw a.raw
 
