@@ -378,7 +378,7 @@ static struct crash_base *nearly_full(const struct crash_setup *setup,
 }
 
 Test(crash, a_refcount_block_is_full, .init = folder_enter,
-     .fini = folder_leave, .timeout = 600)
+     .fini = folder_leave, .timeout = 1500)
 {
 	static const struct plan plans[] = { { 1, 40, 0 },
 					     { 1, 2, 0 },
@@ -402,7 +402,7 @@ Test(crash, a_refcount_block_is_full, .init = folder_enter,
 }
 
 Test(crash, the_refcount_table_is_full, .init = folder_enter,
-     .fini = folder_leave, .timeout = 600)
+     .fini = folder_leave, .timeout = 1500)
 {
 	static const struct plan plans[] = { { 8, 0, 0 },
 					     { 1, 20, 0 },
@@ -469,7 +469,7 @@ static void random_sequences(struct crash_setup *setup, unsigned sequences,
 
 /* So small that metadata has to be written in between to make room. */
 Test(crash, caches_overflow, .init = folder_enter, .fini = folder_leave,
-     .timeout = 600)
+     .timeout = 1500)
 {
 	static const unsigned sequences[] = { 2, 20, 200 };
 	struct crash_setup tiny = {
