@@ -129,11 +129,10 @@ static void give_up(const struct worker *worker, const char *what,
 
 static struct op pick_op(struct worker *worker)
 {
-	static const enum op_kind kinds[] = { OP_WRITE,	   OP_WRITE,
-					      OP_WRITE,	   OP_ZERO_UNMAP,
-					      OP_DISCARD,  OP_COMPRESS,
-					      OP_COMPRESS, OP_ZERO,
-					      OP_ALLOCATE };
+	static const enum op_kind kinds[] = {
+		OP_WRITE,    OP_WRITE,	  OP_WRITE, OP_ZERO_UNMAP, OP_DISCARD,
+		OP_COMPRESS, OP_COMPRESS, OP_ZERO,  OP_ALLOCATE
+	};
 	struct shared *shared = worker->shared;
 	uint64_t units = shared->row->size / shared->unit;
 	struct op op = { .kind = kinds[random_next(&worker->random) % 9] };
@@ -363,6 +362,67 @@ ParameterizedTest(unsigned *row, threads, within_the_same_clusters,
 		  .init = folder_enter, .fini = folder_leave, .timeout = 900)
 {
 	run_row(&rows[*row], SECTOR, true);
+}
+
+/* --- a header that changes ------------------------------------------------ */
+
+struct packer {
+	struct image *image;
+	pthread_t thread;
+	_Atomic bool enough;
+};
+
+static void *pack(void *opaque)
+{
+	struct packer *packer = opaque;
+	struct image *image = packer->image;
+	unsigned char bytes[SECTOR], stored[SECTOR];
+
+	while (!packer->enough) {
+		op_fill(bytes, 0, SECTOR, 2);
+		cr_expect_gt(image->ops->compress(image, bytes, SECTOR, stored,
+						  SECTOR, NULL),
+			     0);
+		cr_expect_eq(image_read(image, stored, SECTOR, 0, NULL), 0);
+		cr_expect_arr_eq(bytes, stored, SECTOR);
+	}
+	return NULL;
+}
+
+/* The table of reference counts grows, and moves, while others compress. */
+Test(threads, compressing_beside_a_new_header, .init = folder_enter,
+     .fini = folder_leave, .timeout = 300)
+{
+	static const struct row row = {
+		.format = "qcow2",
+		.options = "cluster_size=512,refcount_bits=64",
+		.size = 4096 * KiB,
+	};
+	struct packer packer = { .image = NULL };
+	unsigned char bytes[SECTOR * 16];
+	struct gild_error err = { 0 };
+	uint64_t table;
+
+	create(&row);
+	packer.image = open_disk(&row);
+	table = qcow2_of(packer.image)->header.reftable_offset;
+	op_fill(bytes, 0, SECTOR, 2);
+	cr_assert_eq(gild_write_compressed((struct gild_image *)packer.image,
+					   bytes, SECTOR, 0, &err),
+		     0, "%s", err.message);
+	cr_assert_eq(pthread_create(&packer.thread, NULL, pack, &packer), 0);
+	for (uint64_t at = SECTOR; at + sizeof(bytes) <= row.size;
+	     at += sizeof(bytes)) {
+		op_fill(bytes, at, sizeof(bytes), 1);
+		cr_assert_eq(image_write(packer.image, bytes, sizeof(bytes), at,
+					 &err),
+			     0, "%s", err.message);
+	}
+	packer.enough = true;
+	pthread_join(packer.thread, NULL);
+	cr_assert_neq(table, qcow2_of(packer.image)->header.reftable_offset);
+	cr_assert_eq(disk_close(packer.image, NULL), 0);
+	cr_assert_eq(system("qemu-img check -q -f qcow2 disk"), 0);
 }
 
 /* --- encrypted sectors ---------------------------------------------------- */

@@ -297,7 +297,7 @@ int qcow2_read_compressed(struct image *image, const struct extent *extent,
 	    storage_read(extent->storage, stored, stored_length,
 			 extent->host_offset, err) < 0)
 		return -1;
-	if (qcow2_decompress(q->header.compression, stored, stored_length,
+	if (qcow2_decompress(q->compression, stored, stored_length,
 			     target, q->cluster_size, err) < 0) {
 		error_prefix(err, "compressed cluster at %#llx: ",
 			     (unsigned long long)extent->host_offset);

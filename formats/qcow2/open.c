@@ -36,6 +36,7 @@ static void set_geometry(struct qcow2 *q)
 	q->cluster_bits = h->cluster_bits;
 	q->cluster_size = 1U << h->cluster_bits;
 	q->extended_l2 = h->incompatible & QCOW2_INCOMPAT_EXTENDED_L2;
+	q->compression = h->compression;
 	q->entry_size = q->extended_l2 ? 16 : 8;
 	q->l2_entries = q->cluster_size / q->entry_size;
 	slice = q->cluster_size < SLICE_SIZE ? q->cluster_size : SLICE_SIZE;
@@ -206,14 +207,14 @@ static long qcow2_compress_cluster(struct image *image, const void *source,
 	long ret;
 
 	if (length == q->cluster_size)
-		return qcow2_compress(q->header.compression, q->level, source,
+		return qcow2_compress(q->compression, q->level, source,
 				      length, target, target_size, err);
 	/* The last cluster of the disk is stored whole all the same. */
 	padded = calloc(1, q->cluster_size);
 	if (!padded)
 		return fail_nomem(err);
 	memcpy(padded, source, length);
-	ret = qcow2_compress(q->header.compression, q->level, padded,
+	ret = qcow2_compress(q->compression, q->level, padded,
 			     q->cluster_size, target, target_size, err);
 	free(padded);
 	return ret;

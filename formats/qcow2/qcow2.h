@@ -124,6 +124,7 @@ struct qcow2 {
 	uint64_t refblock_entries;  /* counts per refcount block */
 	uint64_t refcount_max;
 	bool extended_l2, raw_data;
+	uint8_t compression;        /* as in the header, but without lock */
 	int level;                  /* of compression; 0: the fast default */
 
 	/*
