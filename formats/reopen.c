@@ -30,7 +30,31 @@ int image_resize(struct image *image, uint64_t size, struct gild_error *err)
 			  GILD_ZERO_UNMAP | IMAGE_ZERO_NEW, err);
 }
 
-/* A second image over the same file, open for writing. The reader's locks are
+static struct storage *data_of(struct image *image)
+{
+	return image->ops->data_storage ? image->ops->data_storage(image) :
+					  NULL;
+}
+
+static void give_up_lock(struct storage *storage)
+{
+	int fd = storage ? storage_descriptor(storage) : -1;
+
+	if (fd >= 0)
+		lock_release(fd);
+}
+
+static bool is_same(struct image *a, struct image *b)
+{
+	struct storage *data_a = data_of(a), *data_b = data_of(b);
+
+	if (!data_a != !data_b ||
+	    (data_a && !image_same_file(data_a, data_b)))
+		return false;
+	return image_same_file(a->storage, b->storage);
+}
+
+/* A second image over the same files, open for writing. The reader's locks are
  * given up first: they would deny the writer's. */
 static struct image *open_again(struct image *layer, struct gild_error *err)
 {
@@ -42,13 +66,12 @@ static struct image *open_again(struct image *layer, struct gild_error *err)
 		.policy = layer->policy,
 		.key_secret = layer->key_secret,
 	};
-	int fd = storage_descriptor(layer->storage);
 	struct image *again;
 
-	if (fd >= 0)
-		lock_release(fd);
+	give_up_lock(layer->storage);
+	give_up_lock(data_of(layer));
 	again = image_open_again(layer, &options, err);
-	if (again && !image_same_file(again->storage, layer->storage)) {
+	if (again && !is_same(again, layer)) {
 		fail(err, GILD_ERR_BUSY, 0, "%s: was replaced meanwhile",
 		     layer->path);
 		image_free(again);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Any bytes as a qcow2 image that is amended; the last byte says how. If a check
- * finds nothing wrong before, it finds nothing afterwards, and the disk and its
- * snapshots read as they did.
+ * Any bytes as a qcow2 image that is amended; the last byte says how. Where a
+ * check finds nothing wrong before, it finds nothing afterwards, and the disk
+ * and its snapshots read as they did.
  */
 #include "fuzz/disks.h"
 #include "fuzz/fuzz.h"

@@ -2,8 +2,8 @@
 /*
  * Any bytes as a qcow2 image whose snapshots are taken, applied and deleted, as
  * the input's last bytes say, between writes and other sizes of the disk. An
- * image that was sound must be sound afterwards, and each disk must hold what it
- * should. Nothing may crash, or use more memory than the caps allow.
+ * image that was sound must be sound afterwards, and each disk must hold what
+ * it should. Nothing may crash, or use more memory than the caps allow.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -173,3 +173,23 @@ run gild commit -b flat.img top.qcow2
 expect 1
 expect_err 'not in the backing chain'
 equal raw top.raw qcow2 top.qcow2
+
+# Data files: what lies there has no counts in the image; and both files of a
+# layer that becomes writable are.
+rm -f ./*.qcow2
+truncate -s 6M base.raw
+put raw base.raw 'write -P 1 0 5M'
+qcow2 mid.qcow2 6M -b base.raw -F raw -o data_file=mid.data
+put qcow2 mid.qcow2 'write -P 2 1M 4M'
+qcow2 top.qcow2 6M -b mid.qcow2 -F qcow2
+put qcow2 top.qcow2 'write -P 3 2M 1M' 'write -z 4M 1M'
+qemu-img convert -O raw top.qcow2 top.raw
+gild commit -q -d top.qcow2
+sound mid.qcow2
+equal raw top.raw qcow2 mid.qcow2
+gild commit -q mid.qcow2
+sound mid.qcow2
+run gild check -q mid.qcow2
+expect 0
+equal raw top.raw raw base.raw
+equal raw top.raw qcow2 mid.qcow2

@@ -79,6 +79,12 @@ static int gather(struct walk *walk, struct run next, struct gild_error *err)
 	return 0;
 }
 
+/* Those of a data file are not counted. */
+static bool counts_data(const struct qcow2 *q)
+{
+	return q->data == q->image.storage;
+}
+
 static struct run clusters_of(const struct qcow2 *q, struct qcow2_entry entry)
 {
 	struct run run = { .packed = entry_is_compressed(entry) };
@@ -101,7 +107,7 @@ static int walk_table(struct walk *walk, uint64_t offset,
 			     offset, err) < 0 ||
 	    gather(walk, self, err) < 0)
 		return -1;
-	for (uint32_t i = 0; i < q->l2_entries; i++)
+	for (uint32_t i = 0; counts_data(q) && i < q->l2_entries; i++)
 		if (gather(walk, clusters_of(q, entry_load(q, walk->table, i)),
 			   err) < 0)
 			return -1;
@@ -206,7 +212,7 @@ static int flag_table(struct qcow2 *q, unsigned char *table, bool *changed,
 	bool ours;
 
 	*changed = false;
-	for (uint32_t i = 0; i < q->l2_entries; i++) {
+	for (uint32_t i = 0; counts_data(q) && i < q->l2_entries; i++) {
 		entry = entry_load(q, table, i);
 		if (entry_is_compressed(entry) || !entry_offset(entry))
 			continue;
