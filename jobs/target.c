@@ -26,6 +26,16 @@ create_options(uint64_t size, const struct gild_convert_options *options)
 	};
 }
 
+/* Does the data file of the new image hold something that stays? */
+static bool keeps_data(const struct gild_convert_options *options)
+{
+	bool keeps = false;
+
+	option_bool(options->options, options->option_count, "keep_data_file",
+		    &keeps, NULL);
+	return keeps;
+}
+
 /* Create in the storage (which is taken, also on failure) and open it. */
 static struct image *create_and_open(struct storage *storage,
 				     struct companion *companion,
@@ -143,7 +153,7 @@ static int make(struct target *target, const struct source *source,
 	target->image->unpublished = !target->file.in_place;
 	/* A device holds what it held, and zeros that are decrypted are none;
 	 * but unallocated clusters read as zeros wherever the image lies. */
-	target->is_zero = !options->backing &&
+	target->is_zero = !options->backing && !keeps_data(options) &&
 			  ((!target->file.is_device &&
 			    !target->image->encryption) ||
 			   target->image->cluster_size);

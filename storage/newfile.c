@@ -35,7 +35,7 @@ static int failed(const struct newfile *file, const char *what, int eno,
 		  struct gild_error *err)
 {
 	fail(err, GILD_ERR_IO, eno, "%s: %s", file->path, what);
-	if (eno == ENOENT)
+	if (eno == ENOENT && !(file->flags & NEWFILE_KEEP))
 		error_hint(err, "the folder that it is to be in must be there");
 	if (eno == EEXIST)
 		error_hint(err, "nothing is replaced here: remove it first, or "
@@ -210,11 +210,17 @@ static int prepare_successor(struct newfile *file, const struct stat *old)
 	return 1;
 }
 
-static int empty_in_place(struct newfile *file, struct gild_error *err)
+static int use_in_place(struct newfile *file)
 {
 	file->in_place = true;
 	file->fd = file->old_fd;
 	fcntl(file->fd, F_SETFL, 0);
+	return 0;
+}
+
+static int empty_in_place(struct newfile *file, struct gild_error *err)
+{
+	use_in_place(file);
 	if (ftruncate(file->fd, 0))
 		return failed(file, "cannot be emptied", errno, err);
 	if (file->flags & NEWFILE_PRIVATE && fchmod(file->fd, 0600))
@@ -233,6 +239,8 @@ static int begin_regular(struct newfile *file, struct gild_error *err)
 	if (lock_take(file->old_fd, file->path, LOCK_WRITER_USES,
 		      LOCK_WRITER_DENIES, err) < 0)
 		return -1;
+	if (file->flags & NEWFILE_KEEP)
+		return use_in_place(file);
 	cannot = prepare_successor(file, &st);
 	if (cannot < 0)
 		return failed(file, "cannot be replaced", errno, err);
@@ -268,9 +276,13 @@ static int begin(struct newfile *file, struct gild_error *err)
 	if (file->flags & NEWFILE_NEW_ONLY)
 		return begin_new(file, err);
 	if (stat(file->path, &st))
-		return errno == ENOENT ?
+		return errno == ENOENT && !(file->flags & NEWFILE_KEEP) ?
 			       begin_new(file, err) :
-			       failed(file, "cannot be created", errno, err);
+			       failed(file,
+				      file->flags & NEWFILE_KEEP ?
+					      "cannot be opened" :
+					      "cannot be created",
+				      errno, err);
 	if (S_ISREG(st.st_mode))
 		return begin_regular(file, err);
 	if (S_ISDIR(st.st_mode))

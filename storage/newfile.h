@@ -35,6 +35,8 @@ enum {
 	NEWFILE_PRIVATE = 1 << 2,  /* mode 0600 */
 	NEWFILE_NAMED = 1 << 3,	   /* do without unnamed files, as some file
 				    * systems have to (for tests) */
+	NEWFILE_KEEP = 1 << 4,	   /* it is there, and stays: opened in place,
+				    * with what is in it */
 };
 
 struct newfile {

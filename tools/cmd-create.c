@@ -55,6 +55,7 @@ static const struct shown shown_qcow2[] = {
 	{ "preallocation", false },
 	{ "compression_type", true },
 	{ "compression_level", false },
+	{ "keep_data_file", false },
 	{ "size", true },
 	{ "compat", false },
 	{ "backing_file", false },

@@ -272,6 +272,30 @@ alike create -f raw -o preallocation=falloc,extent_size_hint=64k,nocow=on n10.ra
 alike create -f qcow2 -o extent_size_hint=64k,nocow=on n11.qcow2 1M
 alike create -f raw -o nocow=foo x 1M
 alike create -f raw -o extent_size_hint=5G x 1M
+if is_since 11.1; then
+	for options in data_file=kept.raw,data_file_raw=on \
+		data_file=kept.raw,preallocation=metadata \
+		data_file=kept.raw,preallocation=metadata,extended_l2=on \
+		data_file=kept.raw data_file_raw=on '' \
+		data_file=nosuch,data_file_raw=on \
+		data_file=kept.raw,data_file_raw=on,preallocation=full; do
+		for name in theirs ours; do
+			cp files/a.raw $name/kept.raw
+		done
+		options=${options:+$options,}keep_data_file=on
+		for size in 10M 12M 1M; do
+			rm -f {theirs,ours}/kept.qcow2
+			alike create -f qcow2 -o "$options" kept.qcow2 $size
+			same theirs/kept.raw ours/kept.raw
+			# There subclusters of what is kept do not show.
+			[[ $options == *extended_l2=* ]] ||
+				alike compare -f qcow2 -F raw kept.qcow2 kept.raw
+		done
+		[ -e theirs/kept.qcow2 ] || continue
+		alike convert -f raw -O qcow2 -o "$options" r.img kept.qcow2
+		alike compare -f qcow2 -F raw kept.qcow2 r.img
+	done
+fi
 alike create -f qcow2 -b a.qcow2 -F qcow2 c1.qcow2
 alike create -f qcow2 -b a.raw -F raw c2.qcow2
 alike create -f qcow2 -b a.raw -F raw c3.qcow2 20M

@@ -91,6 +91,56 @@ for option in cluster_size lazy_refcounts refcount_bits extended_l2; do
 	expect_out "  $option=<"
 done
 
+# A data file that is there already.
+head -c 1M /dev/urandom >kept.raw
+cp kept.raw before.raw
+for options in data_file_raw=on preallocation=metadata \
+	preallocation=metadata,extended_l2=on \
+	preallocation=metadata,cluster_size=512; do
+	gild create -q -f qcow2 -o "data_file=kept.raw,keep_data_file=on,$options" \
+		kept.qcow2 1M
+	same before.raw kept.raw
+	equal qcow2 kept.qcow2 raw before.raw
+	sound kept.qcow2
+done
+# Longer than it was: zeros follow. Shorter: the rest is left alone.
+gild create -q -f qcow2 -o data_file=kept.raw,keep_data_file=on,data_file_raw=on \
+	kept.qcow2 1100k
+cmp -n 1048576 before.raw kept.raw
+truncate -s 1100k before.raw
+same before.raw kept.raw
+equal qcow2 kept.qcow2 raw before.raw
+gild create -q -f qcow2 -o data_file=kept.raw,keep_data_file=on,data_file_raw=on \
+	kept.qcow2 64k
+same before.raw kept.raw
+# What is converted into it replaces what it held, also where that is zeros.
+truncate -s 1100k zeros.raw
+put raw zeros.raw 'write -P 5 100k 100k'
+for options in data_file_raw=on preallocation=metadata; do
+	cp before.raw kept.raw
+	gild convert -f raw -O qcow2 \
+		-o "data_file=kept.raw,keep_data_file=on,$options" zeros.raw kept.qcow2
+	equal qcow2 kept.qcow2 raw zeros.raw
+	[ $options = preallocation=metadata ] || equal raw kept.raw raw zeros.raw
+	sound kept.qcow2
+done
+rm kept.qcow2
+kept() {
+	run gild create -f qcow2 -o "keep_data_file=on,$1" kept.qcow2 1M
+	expect_error "$2"
+	[ ! -e kept.qcow2 ] || fail "an image was made"
+}
+cp before.raw kept.raw
+kept data_file=nosuch.raw,data_file_raw=on 'nosuch.raw: cannot be opened: No such'
+kept data_file=.,data_file_raw=on 'Is a directory'
+kept preallocation=metadata 'keep_data_file needs data_file'
+kept data_file=kept.raw 'needs preallocation=metadata or data_file_raw=on'
+kept data_file=kept.raw,preallocation=falloc 'would overwrite the file'
+kept data_file=kept.raw,preallocation=metadata,extended_l2=on,backing_file=before.raw,backing_fmt=raw \
+	'keep_data_file would hide the backing file'
+kept data_file=kept.raw,data_file_raw=on,encrypt.format=luks 'exclude each other'
+same before.raw kept.raw
+
 # A LUKS file's space is set aside like that of a raw one.
 luks() {
 	run gild create -f luks --object secret,id=s,data=x \

@@ -81,6 +81,9 @@ static int check_backing(const struct creation *c)
 		return fail(c->err, GILD_ERR_INVALID, 0,
 			    "the format of the backing file %s is missing",
 			    backing);
+	if (options->keep_data_file)
+		return fail(c->err, GILD_ERR_INVALID, 0,
+			    "keep_data_file would hide the backing file");
 	if (options->data_file_raw)
 		return fail(
 			c->err, GILD_ERR_INVALID, 0,
@@ -309,7 +312,7 @@ static int write_l2(const struct creation *c)
 	p.count = layout->guest_clusters;
 	if (c->options.data_file)
 		p.target = QCOW2_COPIED;
-	if (c->options.data_file_raw)
+	if (c->options.data_file_raw || c->options.keep_data_file)
 		p.bitmap = UINT32_MAX;
 	if (c->options.crypt_method && !c->options.extended_l2)
 		p.target |= QCOW2_ZERO;

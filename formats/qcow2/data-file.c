@@ -72,8 +72,12 @@ static int check_names(const char *path, const char *image_path,
 	return 0;
 }
 
-static unsigned newfile_flags(const struct gild_create_options *create)
+static unsigned newfile_flags(const struct gild_create_options *create,
+			      const struct qcow2_options *options)
 {
+	if (options->keep_data_file)
+		return NEWFILE_KEEP |
+		       (create->flags & GILD_CREATE_SYNC ? NEWFILE_SYNC : 0);
 	return (create->flags & GILD_CREATE_NEW_ONLY ? NEWFILE_NEW_ONLY : 0) |
 	       (create->flags & GILD_CREATE_SYNC ? NEWFILE_SYNC : 0);
 }
@@ -85,10 +89,23 @@ static bool may_hold_anything(const struct qcow2_options *options)
 	       !options->data_file_raw;
 }
 
+/* The bytes stay; where there are less than the disk has, zeros follow. */
+static int lengthen(struct storage *storage, uint64_t size,
+		    struct gild_error *err)
+{
+	uint64_t old;
+
+	if (storage_size(storage, &old, err) < 0)
+		return -1;
+	return old < size ? storage_truncate(storage, size, false, err) : 0;
+}
+
 static int fill_storage(struct storage *storage, const struct newfile *file,
 			const struct qcow2_options *options, uint64_t size,
 			struct gild_error *err)
 {
+	if (options->keep_data_file)
+		return lengthen(storage, size, err);
 	if (file->is_device && may_hold_anything(options))
 		return storage_truncate(storage, size, false, err);
 	if (file->in_place && !file->is_device &&
@@ -122,8 +139,8 @@ int qcow2_make_data_file(struct companion *companion, const char *image_path,
 
 	path = door_resolve(image_path, options->data_file, err);
 	if (!path || check_names(path, image_path, create, err) < 0 ||
-	    newfile_begin(&companion->file, path, newfile_flags(create), err) <
-		    0)
+	    newfile_begin(&companion->file, path,
+			  newfile_flags(create, options), err) < 0)
 		return -1;
 	companion->made = true;
 	return fill(&companion->file, create, options, size, err);

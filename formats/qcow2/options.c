@@ -37,6 +37,8 @@ const struct gild_option_help qcow2_option_help[] = {
 	{ "extended_l2", "bool", "off",
 	  "allocate 1/32 of a cluster at a time" },
 	FILE_HINT_ROWS,
+	{ "keep_data_file", "bool", NULL,
+	  "the data file is there already, and keeps what is in it" },
 	{ "lazy_refcounts", "bool", "off", "write reference counts late" },
 	{ "preallocation", "string", "off", "off, metadata, falloc or full" },
 	{ "refcount_bits", "number", "16",
@@ -230,6 +232,8 @@ static int read_all(const struct given *given, struct qcow2_options *parsed)
 	if (read_bool(given, "lazy_refcounts", &parsed->lazy_refcounts) < 0 ||
 	    read_bool(given, "extended_l2", &parsed->extended_l2) < 0)
 		return -1;
+	if (read_bool(given, "keep_data_file", &parsed->keep_data_file) < 0)
+		return -1;
 	return read_bool(given, "data_file_raw", &parsed->data_file_raw);
 }
 
@@ -265,6 +269,32 @@ static int check_encrypted(const struct qcow2_options *parsed,
 	return 0;
 }
 
+/* What a file holds shows where a table says that it is there. */
+static int check_kept(const struct qcow2_options *parsed,
+		      struct gild_error *err)
+{
+	if (!parsed->keep_data_file)
+		return 0;
+	if (!parsed->data_file)
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "keep_data_file needs data_file");
+	if (parsed->crypt_method)
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "keep_data_file and encryption exclude each other: "
+			    "the file would have to be encrypted already");
+	if (parsed->preallocation > QCOW2_PREALLOC_METADATA)
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "keep_data_file goes with preallocation off or "
+			    "metadata: more would overwrite the file");
+	if (parsed->preallocation == QCOW2_PREALLOC_OFF &&
+	    !parsed->data_file_raw)
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "keep_data_file needs preallocation=metadata or "
+			    "data_file_raw=on, or what is in the file would "
+			    "not show");
+	return 0;
+}
+
 static int check_together(const struct qcow2_options *parsed,
 			  struct gild_error *err)
 {
@@ -279,6 +309,8 @@ static int check_together(const struct qcow2_options *parsed,
 		return fail(err, GILD_ERR_INVALID, 0,
 			    "extended_l2 needs a cluster_size of at least %u",
 			    1U << QCOW2_EXT_L2_MIN_CLUSTER_BITS);
+	if (check_kept(parsed, err) < 0)
+		return -1;
 	if (parsed->data_file_raw && !parsed->data_file)
 		return fail(err, GILD_ERR_INVALID, 0,
 			    "data_file_raw needs data_file");

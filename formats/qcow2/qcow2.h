@@ -195,7 +195,7 @@ void qcow2_header_free(struct qcow2_header *header);
 struct qcow2_options {
 	uint32_t version, cluster_size, refcount_bits;
 	uint8_t compression;
-	bool lazy_refcounts, extended_l2, data_file_raw;
+	bool lazy_refcounts, extended_l2, data_file_raw, keep_data_file;
 	const char *data_file;      /* borrowed, or NULL */
 	uint32_t crypt_method;      /* QCOW2_CRYPT_* */
 	const char *secret_id;      /* borrowed, or NULL */
