@@ -24,7 +24,7 @@ seq 1 60000 | dd of=x.raw bs=64k seek=6 conv=notrunc status=none
 # How many places to cut at, beside the special ones.
 places=3
 [ "$level" != fast ] || places=0
-[ "$level" != long ] || places=400
+[ "$level" != long ] || places=60
 
 # tables IMAGE: where they are.
 tables() {
