@@ -287,7 +287,7 @@ int qcow2_read_compressed(struct image *image, const struct extent *extent,
 	AUTO_FREE unsigned char *stored = malloc(extent->stored_length);
 	AUTO_FREE unsigned char *whole = NULL;
 	unsigned char *target = buffer;
-	size_t stored_length;
+	size_t within = (size_t)(offset - extent->unit_start), stored_length;
 
 	if (length < q->cluster_size)
 		target = whole = malloc(q->cluster_size);
@@ -297,13 +297,14 @@ int qcow2_read_compressed(struct image *image, const struct extent *extent,
 	    storage_read(extent->storage, stored, stored_length,
 			 extent->host_offset, err) < 0)
 		return -1;
-	if (qcow2_decompress(q->compression, stored, stored_length,
-			     target, q->cluster_size, err) < 0) {
+	if (qcow2_decompress_first(q->compression, stored, stored_length,
+				   target, within + length, q->cluster_size,
+				   err) < 0) {
 		error_prefix(err, "compressed cluster at %#llx: ",
 			     (unsigned long long)extent->host_offset);
 		return -1;
 	}
 	if (whole)
-		memcpy(buffer, whole + (offset - extent->unit_start), length);
+		memcpy(buffer, whole + within, length);
 	return 0;
 }

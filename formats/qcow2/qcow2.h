@@ -250,6 +250,12 @@ int qcow2_decompress(uint8_t compression, const void *stored,
 		     size_t stored_length, void *target, size_t length,
 		     struct gild_error *err);
 
+/* At least the first needed bytes of length, for which target has room; that
+ * what follows is sound is not said then. */
+int qcow2_decompress_first(uint8_t compression, const void *stored,
+			   size_t stored_length, void *target, size_t needed,
+			   size_t length, struct gild_error *err);
+
 /* --- open.c -------------------------------------------------------------- */
 
 extern const struct format_ops qcow2_format;

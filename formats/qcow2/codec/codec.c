@@ -10,6 +10,10 @@
 
 #include "formats/qcow2/codec/parts.h"
 
+enum {
+	WORTH = 4, /* what lacks less than a fourth is done as a whole */
+};
+
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
 static int key_error = -1;
@@ -81,4 +85,21 @@ int qcow2_decompress(uint8_t compression, const void *stored,
 					     target, length, err);
 	return qcow2_deflate_decompress(thread, stored, stored_length, target,
 					length, err);
+}
+
+int qcow2_decompress_first(uint8_t compression, const void *stored,
+			   size_t stored_length, void *target, size_t needed,
+			   size_t length, struct gild_error *err)
+{
+	struct codec_thread *thread = this_thread(err);
+
+	if (!thread)
+		return -1;
+	/* What zstd wrote is one block, which comes whole. */
+	if (compression != QCOW2_COMPRESSION_ZSTD &&
+	    needed <= length / WORTH * (WORTH - 1) &&
+	    qcow2_deflate_begin(thread, stored, stored_length, target, needed))
+		return 0;
+	return qcow2_decompress(compression, stored, stored_length, target,
+				length, err);
 }

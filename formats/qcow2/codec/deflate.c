@@ -6,7 +6,9 @@
  *
  * Reading: libdeflate wants a whole stream. What others accept, too, is a
  * stream without its last block, or one that goes on when the cluster is full:
- * zlib decides about whatever libdeflate does not like.
+ * zlib decides about whatever libdeflate does not like. Of a cluster of which only
+ * the beginning is wanted ISA-L gives that, and stops: a little slower by the
+ * byte, but of fewer bytes.
  */
 #include <isa-l/igzip_lib.h>
 #include <libdeflate.h>
@@ -25,6 +27,7 @@ struct deflate_state {
 	z_stream best;
 	int level; /* that best is set to; 0: none yet */
 	struct libdeflate_decompressor *decompressor;
+	struct inflate_state *partial;
 	z_stream tolerant;
 	bool has_tolerant;
 };
@@ -45,6 +48,7 @@ void qcow2_deflate_free(struct deflate_state *state)
 	if (state->level)
 		deflateEnd(&state->best);
 	libdeflate_free_decompressor(state->decompressor);
+	free(state->partial);
 	if (state->has_tolerant)
 		inflateEnd(&state->tolerant);
 	free(state);
@@ -197,4 +201,26 @@ int qcow2_deflate_decompress(struct codec_thread *thread, const void *stored,
 		return 0;
 	return tolerant_decompress(state, stored, stored_length, target, length,
 				   err);
+}
+
+bool qcow2_deflate_begin(struct codec_thread *thread, const void *stored,
+			 size_t stored_length, void *target, size_t needed)
+{
+	struct deflate_state *state = state_of(thread);
+	struct inflate_state *partial;
+	int result;
+
+	if (state && !state->partial)
+		state->partial = malloc(sizeof(*state->partial));
+	if (!state || !state->partial)
+		return false;
+	partial = state->partial;
+	isal_inflate_init(partial);
+	partial->next_in = (uint8_t *)(uintptr_t)stored; /* only read */
+	partial->avail_in = (uint32_t)stored_length;
+	partial->next_out = target;
+	partial->avail_out = (uint32_t)needed;
+	result = isal_inflate_stateless(partial);
+	return (result == ISAL_DECOMP_OK || result == ISAL_OUT_OVERFLOW) &&
+	       partial->avail_out == 0;
 }

@@ -24,6 +24,9 @@ long qcow2_deflate_compress(struct codec_thread *thread, int level,
 int qcow2_deflate_decompress(struct codec_thread *thread, const void *stored,
 			     size_t stored_length, void *target, size_t length,
 			     struct gild_error *err);
+/* The first needed bytes only; false: the whole has to be decompressed. */
+bool qcow2_deflate_begin(struct codec_thread *thread, const void *stored,
+			 size_t stored_length, void *target, size_t needed);
 void qcow2_deflate_free(struct deflate_state *state);
 
 /* place.c: zeroed memory for a compressor of ISA-L. NULL: out of memory. */

@@ -81,6 +81,24 @@ static void assert_corrupt(uint8_t type, const void *stored, size_t length,
 	cr_expect_not_null(strstr(err.message, message), "%s", err.message);
 }
 
+/* A first part, however long, is the same bytes. */
+static void assert_begins(uint8_t type, const void *stored, size_t length,
+			  const void *expected)
+{
+	static unsigned char target[CLUSTER];
+	struct gild_error err = { 0 };
+
+	for (size_t needed = 1; needed <= CLUSTER; needed += 4093) {
+		memset(target, 0xaa, sizeof(target));
+		cr_assert_eq(qcow2_decompress_first(type, stored, length,
+						    target, needed, CLUSTER,
+						    &err),
+			     0, "%s", err.message);
+		cr_assert_eq(memcmp(target, expected, needed), 0, "%zu",
+			     needed);
+	}
+}
+
 static void assert_good(uint8_t type, const void *stored, size_t length,
 			const void *expected)
 {
@@ -92,6 +110,7 @@ static void assert_good(uint8_t type, const void *stored, size_t length,
 				      &err),
 		     0, "%s", err.message);
 	cr_assert_eq(memcmp(target, expected, CLUSTER), 0);
+	assert_begins(type, stored, length, expected);
 }
 
 /* --- there and back ------------------------------------------------------ */
