@@ -74,11 +74,11 @@ static void make(struct sample *sample, const struct gild_option *options,
 		.option_count = count,
 		.policy = { .secrets = secrets, .secret_count = 2 },
 	};
+	const struct format_ops *ops = registry_find(sample->format);
 	unsigned char place[8];
 
 	sample->storage = memory_new("", 0);
-	if (registry_find(sample->format)->create(sample->storage, &create, NULL,
-						NULL) < 0)
+	if (ops->create(sample->storage, &create, NULL, NULL) < 0)
 		abort();
 	if (!*sample->prefix)
 		return;

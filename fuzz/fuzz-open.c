@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Any bytes as a qcow2 image: opened, described, mapped and read, and so each
- * internal snapshot by the id that the image gives it, and as a view with its VM
- * state; then opened for writing, written, zeroed, discarded, compressed, given
- * back what a snapshot had, flushed. An image that was sound must be sound
- * afterwards. Nothing may crash, hang, or use more memory than the caps allow.
+ * internal snapshot by the id that the image gives it, and as a view with its
+ * VM state; then opened for writing, written, zeroed, discarded, compressed,
+ * given back what a snapshot had, flushed. An image that was sound must be
+ * sound afterwards. Nothing may crash, hang, or use more memory than the caps
+ * allow.
  */
 #include <stdlib.h>
 
