@@ -222,6 +222,18 @@ static int check_encryption(const struct image *image,
 		    "its encryption is %s, not \"%s\"", is, said);
 }
 
+static bool may_begin(const unsigned char *head, size_t length)
+{
+	return !begins_like_image(head, length);
+}
+
+void open_set_guessed(struct image *image)
+{
+	image->guessed = true;
+	if (!image->ops->probe)
+		image->storage->may_begin = may_begin;
+}
+
 /* One layer over an open storage, which it takes, also on failure. */
 static struct image *open_layer(struct storage *storage,
 				const struct door *door,
@@ -234,7 +246,8 @@ static struct image *open_layer(struct storage *storage,
 
 	if (!image)
 		return NULL;
-	image->guessed = door->guessed;
+	if (door->guessed)
+		open_set_guessed(image);
 	image->companion = door->companion;
 	if (!door->may_lead)
 		image->policy.follow = GILD_FOLLOW_NONE;

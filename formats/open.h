@@ -42,6 +42,14 @@ struct image *open_path(const char *path,
 			const struct gild_open_options *options,
 			struct gild_error *err);
 
+/* Could a file that begins so be taken for an image of a format other than raw,
+ * by gild or by QEMU? */
+bool begins_like_image(const unsigned char *head, size_t length);
+
+/* The layer's format is a guess: where that is raw, it is not written so that
+ * the next guess would be another one. */
+void open_set_guessed(struct image *image);
+
 struct file_id open_identity(const struct stat *st);
 bool open_is_same(const struct file_id *a, const struct file_id *b);
 

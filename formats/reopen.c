@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Changing what an open image is: its size, or a layer's right to be written. */
+/* Changing what an open image is: its size, a layer's right to be written. */
+#include "formats/open.h"
 #include "formats/shortcuts.h"
 #include "storage/lock.h"
 #include "util/bytes.h"
@@ -77,6 +78,8 @@ static struct image *open_again(struct image *layer, struct gild_error *err)
 		image_free(again);
 		return NULL;
 	}
+	if (again && layer->guessed)
+		open_set_guessed(again);
 	return again;
 }
 

@@ -122,7 +122,9 @@ enum {
 	GILD_OPEN_INSPECT = 1 << 3,
 	/* For gild_check with repair: accept an image marked dirty/corrupt. */
 	GILD_OPEN_REPAIR = 1 << 4,
-	/* Take a guessed format at its word (the name qemu-img's rule). */
+	/* Take a guessed format at its word (the name qemu-img's rule). What is
+	 * guessed to be raw is not written so that the next guess would be
+	 * another format: GILD_ERR_DENIED. */
 	GILD_OPEN_TRUST_GUESS = 1 << 5,
 	/* An encrypted image for which no secret was given stays locked: its
 	 * structure can be looked at and changed, its data is denied. */

@@ -178,6 +178,8 @@ static int open_existing(struct target *target, const struct source *source,
 	if (options->target_is_spec) {
 		open_options.format = NULL;
 		open_options.flags |= GILD_OPEN_SPEC;
+		if (options->policy.guess_backing)
+			open_options.flags |= GILD_OPEN_TRUST_GUESS;
 	}
 	image = gild_open(options->target, &open_options, err);
 	target->image = image_of(image);

@@ -9,7 +9,7 @@
  * again; it is too large only if somebody else cut the file short, and then
  * reading finds the end.
  */
-#include "storage/storage.h"
+#include "storage/head.h"
 
 #include <errno.h>
 #include <linux/fs.h>
@@ -34,6 +34,8 @@ int storage_init(struct storage *storage, const struct storage_ops *ops,
 	atomic_init(&storage->known_size, 0);
 	pthread_mutex_init(&storage->found_lock, NULL);
 	storage->found_start = storage->found_end = 0;
+	storage->may_begin = NULL;
+	pthread_mutex_init(&storage->head_lock, NULL);
 	storage->path = strdup(path);
 	return storage->path ? 0 : fail_nomem(err);
 }
@@ -44,6 +46,7 @@ void storage_close(struct storage *storage)
 		return;
 	storage->ops->close(storage);
 	pthread_mutex_destroy(&storage->found_lock);
+	pthread_mutex_destroy(&storage->head_lock);
 	free(storage->path);
 	free(storage);
 }
@@ -117,11 +120,17 @@ int storage_read_all(struct storage *storage, void *buffer, size_t length,
 int storage_write(struct storage *storage, const void *buffer, size_t length,
 		  uint64_t offset, struct gild_error *err)
 {
+	int ret;
+
 	if (check_write(storage, offset, length, err) < 0)
 		return -1;
 	if (!length)
 		return 0;
-	if (storage->ops->write(storage, buffer, length, offset, err) < 0)
+	if (head_is_watched(storage, offset))
+		ret = head_write(storage, buffer, length, offset, err);
+	else
+		ret = storage->ops->write(storage, buffer, length, offset, err);
+	if (ret < 0)
 		return -1;
 	grow_known_size(storage, offset + length);
 	return 0;
@@ -172,6 +181,8 @@ int storage_try_zero(struct storage *storage, uint64_t offset, uint64_t length,
 		return -1;
 	if (!length)
 		return 0;
+	if (head_is_split(storage, offset, length))
+		return 1;
 	forget_data(storage);
 	if (storage->ops->zero)
 		done = storage->ops->zero(storage, offset, length, keep, err);
@@ -196,7 +207,8 @@ int storage_discard(struct storage *storage, uint64_t offset, uint64_t length,
 {
 	if (check_write(storage, offset, length, err) < 0)
 		return -1;
-	if (!length || !storage->ops->discard)
+	if (!length || !storage->ops->discard ||
+	    head_is_split(storage, offset, length))
 		return 0;
 	forget_data(storage);
 	return storage->ops->discard(storage, offset, length, err);
@@ -353,7 +365,8 @@ int storage_share(struct storage *target, uint64_t target_offset,
 		return -1;
 	if (!length) /* would mean: all */
 		return 0;
-	if (fd < 0 || range.src_fd < 0)
+	if (fd < 0 || range.src_fd < 0 ||
+	    head_is_watched(target, target_offset))
 		return 1;
 	if (ioctl(fd, FICLONERANGE, &range)) {
 		if (cannot_share(errno))

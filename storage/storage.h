@@ -93,6 +93,11 @@ struct storage {
 	 * them. Protected by found_lock. */
 	pthread_mutex_t found_lock;
 	uint64_t found_start, found_end;
+	/* Asked of the first sector as it would be, before any of it is written:
+	 * may the storage begin so? NULL: with whatever. Set before others know
+	 * the storage. */
+	bool (*may_begin)(const unsigned char *head, size_t length);
+	pthread_mutex_t head_lock; /* held from asking to having written */
 };
 
 /* --- storage.c: what callers use; defaults and checks live here --------- */

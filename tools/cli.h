@@ -173,6 +173,10 @@ const char *target_name(const char *name, bool is_there, bool spec,
  * encrypt. */
 void warn_old_encryption(const struct option_list *options);
 
+/* Under the name qemu-img: that the format of a target, opened as spec says, is
+ * a guess. */
+void warn_target(const char *spec);
+
 /* ---------------------------------------------------- snapshot-choice.c -- */
 
 /* Does it name a snapshot by "snapshot.id=" or "snapshot.name="? text: may be

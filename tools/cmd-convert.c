@@ -382,6 +382,8 @@ static int convert(const struct arguments *arguments, char **names, int count,
 		return 1;
 	if (open_sources(&sources, arguments, names, count, err) == 0) {
 		fill_options(&options, arguments, &sources);
+		if (options.target_is_spec)
+			warn_target(options.target);
 		status = copy(&options, arguments, err);
 	}
 	return close_sources(&sources, status, err);

@@ -82,6 +82,20 @@ static void warn_guessed(const struct gild_image *image, unsigned flags)
 		gild_path(image));
 }
 
+void warn_target(const char *spec)
+{
+	const struct gild_open_options options = {
+		.flags = GILD_OPEN_SPEC | GILD_OPEN_INSPECT |
+			 GILD_OPEN_TRUST_GUESS,
+	};
+	struct gild_image *image =
+		is_qemu_img() ? gild_open(spec, &options, NULL) : NULL;
+
+	if (image)
+		warn_guessed(image, GILD_OPEN_WRITE);
+	gild_close(image, NULL);
+}
+
 /* qemu-img would take such a name for that of a protocol. */
 static void explain_protocol(const char *path, struct gild_error *err)
 {

@@ -223,6 +223,8 @@ static const struct row rows[] = {
 	  "Use of --skip-broken-bitmaps requires --bitmaps", NULL, 0 },
 	{ "convert '*' '*': bitmaps can be copied from one image only",
 	  "Copying bitmaps only possible with single source", NULL, 0 },
+	{ "convert '*' '*': *: its format is only guessed, and it *",
+	  "error while writing at byte 0: Operation not permitted", NULL, 0 },
 	{ "convert '*' '*': *", "%3", KEEP, 0 },
 	{ "*: bitmap \"*\" is inconsistent and is left out",
 	  "Skipping inconsistent bitmap '%2'", NULL, 0 },
@@ -272,6 +274,8 @@ static const struct row rows[] = {
 	  "Is another process using the image [%3]?", 0 },
 	{ "commit '*' '*': *: is not in the backing chain of *",
 	  "Did not find '%1' in the backing chain of '%2'", NULL, 0 },
+	{ "commit '*' '*': *: its format is only guessed, and it *",
+	  "Block job failed: Operation not permitted", NULL, 0 },
 	{ "commit '*' '*': *", "%3", KEEP, 0 },
 	{ "*: has no backing file to commit to",
 	  "Image does not have a backing file", NULL, 0 },
@@ -518,6 +522,8 @@ static const struct row rows[] = {
 	{ "either --size or the name of an image is needed",
 	  "Either --size N or one filename must be specified.", NULL, 0 },
 	/* What none of the above names. */
+	{ "*: its format is only guessed, and it *",
+	  "Block job failed: Operation not permitted", NULL, 0 },
 	{ "*: is in use: cannot get \"*\" lock", "Failed to get \"%2\" lock",
 	  "Is another process using the image [%1]?", 0 },
 };
