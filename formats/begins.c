@@ -24,15 +24,15 @@ struct magic {
 static const struct magic magics[] = {
 	MAGIC(0, "QFI\xfb"), /* qcow, qcow2 */
 	MAGIC(0, "QED\0"),
-	MAGIC(0, "KDMV"), /* vmdk */
-	MAGIC(0, "COWD"), /* vmdk */
+	MAGIC(0, "KDMV"),	       /* vmdk */
+	MAGIC(0, "COWD"),	       /* vmdk */
 	MAGIC(64, "\x7f\x10\xda\xbe"), /* vdi */
 	MAGIC(0, "vhdxfile"),
 	MAGIC(0, "conectix"), /* vpc */
 	MAGIC(0, "Bochs Virtual HD Image"),
 	MAGIC(0, "#!/bin/sh\n#V2.0 Format\n"), /* cloop */
-	MAGIC(0, "WithoutFreeSpace"), /* parallels */
-	MAGIC(0, "WithouFreSpacExt"), /* parallels */
+	MAGIC(0, "WithoutFreeSpace"),	       /* parallels */
+	MAGIC(0, "WithouFreSpacExt"),	       /* parallels */
 };
 
 static bool has_magic(const unsigned char *head, size_t length)

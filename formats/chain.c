@@ -164,8 +164,8 @@ int chain_map_deep(struct image *image, uint64_t offset, uint64_t length,
 	if (storage_extent(extent->storage, extent->host_offset, &data, &end,
 			   err) < 0)
 		return -1;
-	unwritten = is_unwritten(*layer, extent->host_offset, data, end,
-				 &alike);
+	unwritten =
+		is_unwritten(*layer, extent->host_offset, data, end, &alike);
 	extent->length = min_u64(extent->length, alike);
 	if (!unwritten)
 		return 0;
@@ -199,8 +199,8 @@ static void describe(const struct image *top, const struct image *layer,
 		.compressed = from->kind == EXTENT_COMPRESSED,
 		/* Of what is encrypted there is nothing to be seen there. */
 		.has_offset = !layer->encryption &&
-			      (is_data || (is_zero && from->allocated &&
-					   !from->absent)),
+			      (is_data ||
+			       (is_zero && from->allocated && !from->absent)),
 	};
 	if (to->has_offset) {
 		to->offset = from->storage->origin + from->host_offset;

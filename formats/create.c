@@ -70,8 +70,10 @@ struct storage *create_storage(const struct newfile *file,
 		return NULL;
 	fd = fcntl(file->fd, F_DUPFD_CLOEXEC, 0);
 	if (fd < 0)
-		return fail_null(err, GILD_ERR_IO, errno, "%s: duplicating "
-				 "its descriptor", file->path);
+		return fail_null(err, GILD_ERR_IO, errno,
+				 "%s: duplicating "
+				 "its descriptor",
+				 file->path);
 	return storage_file_from_fd(fd, file->path, flags, err);
 }
 
@@ -155,8 +157,8 @@ static int create_in(const struct newfile *file, const struct format_ops *ops,
 		     const struct gild_create_options *options,
 		     struct companion *companion, struct gild_error *err)
 {
-	struct storage *storage = create_storage(file, options, STORAGE_WRITE,
-						 err);
+	struct storage *storage =
+		create_storage(file, options, STORAGE_WRITE, err);
 	int ret;
 
 	if (!storage)

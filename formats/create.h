@@ -11,8 +11,7 @@
 /* Judge the options, and ask the backing file for the size. path: of the
  * image, against which a relative backing name is resolved. */
 int create_prepare(const char *path, const struct format_ops *ops,
-		   struct gild_create_options *options,
-		   struct gild_error *err);
+		   struct gild_create_options *options, struct gild_error *err);
 
 /* Id of the secret for a new image, or NULL. */
 const char *create_key_secret(const struct gild_create_options *options);

@@ -40,53 +40,53 @@ struct spec;
 struct luks_area;
 
 enum extent_kind {
-	EXTENT_DATA,       /* plain bytes in storage at host_offset */
-	EXTENT_ZERO,       /* reads as zeros */
-	EXTENT_BACKING,    /* this layer says nothing: ask the backing file */
+	EXTENT_DATA,	   /* plain bytes in storage at host_offset */
+	EXTENT_ZERO,	   /* reads as zeros */
+	EXTENT_BACKING,	   /* this layer says nothing: ask the backing file */
 	EXTENT_COMPRESSED, /* only the driver can read it */
 };
 
 /* A run of the virtual disk that one layer stores in one way. */
 struct extent {
 	enum extent_kind kind;
-	bool writable;      /* DATA: may be overwritten in place */
-	bool allocated;     /* ZERO: host space is reserved at host_offset */
-	bool hole;          /* ZERO: the place itself reads as zeros, too */
-	bool unwritten;     /* ZERO: in use, but the file has a hole there
+	bool writable;	 /* DATA: may be overwritten in place */
+	bool allocated;	 /* ZERO: host space is reserved at host_offset */
+	bool hole;	 /* ZERO: the place itself reads as zeros, too */
+	bool unwritten;	 /* ZERO: in use, but the file has a hole there
 			     * (chain_map_deep) */
-	bool absent;        /* ZERO: since no layer says anything (chain_map) */
-	uint64_t length;    /* > 0 */
+	bool absent;	 /* ZERO: since no layer says anything (chain_map) */
+	uint64_t length; /* > 0 */
 	struct storage *storage; /* DATA, COMPRESSED: borrowed from the image */
 	uint64_t host_offset;
 	/* DATA: what stands there is encrypted; NULL: it is not. Borrowed. */
 	const struct cipher *cipher;
 	uint64_t cipher_offset; /* numbers the sectors, in bytes */
 	/* COMPRESSED: the whole of the unit that the extent is part of. */
-	uint64_t unit_start;      /* offset in the virtual disk */
-	uint32_t stored_length;   /* upper bound of the stored bytes */
+	uint64_t unit_start;	/* offset in the virtual disk */
+	uint32_t stored_length; /* upper bound of the stored bytes */
 };
 
 /* Rows of a driver's create_help: options of the file, whatever is in it. */
-#define FILE_HINT_ROWS                                                        \
-	{ "extent_size_hint", "size", NULL,                                   \
-	  "unit in which the file is to grow (XFS); 0: its own choice" },     \
-	{                                                                     \
-		"nocow", "bool", NULL,                                        \
-			"write the file in place, without copies (btrfs)"     \
+#define FILE_HINT_ROWS                                                    \
+	{ "extent_size_hint", "size", NULL,                               \
+	  "unit in which the file is to grow (XFS); 0: its own choice" }, \
+	{                                                                 \
+		"nocow", "bool", NULL,                                    \
+			"write the file in place, without copies (btrfs)" \
 	}
 
 /* Host space for a run of the virtual disk, not yet linked. */
 struct write_plan {
-	uint64_t start, length;  /* the run; covers the first byte asked for */
+	uint64_t start, length;	 /* the run; covers the first byte asked for */
 	struct storage *storage; /* borrowed */
-	uint64_t host_offset;    /* where start goes */
-	bool in_place;           /* linked already: no commit, no copy */
+	uint64_t host_offset;	 /* where start goes */
+	bool in_place;		 /* linked already: no commit, no copy */
 	bool compressed;
-	uint32_t stored_length;  /* compressed: bytes to write */
+	uint32_t stored_length; /* compressed: bytes to write */
 	/* How the run is encrypted, from start on; as in struct extent. */
 	const struct cipher *cipher;
 	uint64_t cipher_offset;
-	uint64_t cookie;         /* the driver's own */
+	uint64_t cookie; /* the driver's own */
 };
 
 /* What is to be changed of an image; see gild_amend. */
@@ -119,9 +119,9 @@ enum bitmap_action {
 struct bitmap_change {
 	enum bitmap_action what;
 	const char *name;
-	uint64_t granularity;      /* ADD: bytes; 0: by the image */
-	bool disabled;             /* ADD */
-	struct image *source;      /* MERGE, ADD (or NULL): of its bitmap */
+	uint64_t granularity; /* ADD: bytes; 0: by the image */
+	bool disabled;	      /* ADD */
+	struct image *source; /* MERGE, ADD (or NULL): of its bitmap */
 	const char *source_name;
 };
 
@@ -313,8 +313,7 @@ struct format_ops {
 	 * in use (only their number matters for size). */
 	int (*measure)(uint64_t size, uint64_t allocated_bytes,
 		       const struct gild_option *options, size_t option_count,
-		       struct gild_measurement *result,
-		       struct gild_error *err);
+		       struct gild_measurement *result, struct gild_error *err);
 
 	/* Add to the result what copies of a source's bitmaps would take, if
 	 * the image could have any. May be NULL: it could not. */
@@ -350,39 +349,39 @@ struct range_lock {
  */
 struct image {
 	const struct format_ops *ops;
-	struct storage *storage;  /* the file; owned */
-	struct image *backing;    /* owned; NULL: none, or not opened */
+	struct storage *storage; /* the file; owned */
+	struct image *backing;	 /* owned; NULL: none, or not opened */
 	char *path;
-	char *backing_name;       /* as stored, or NULL */
-	char *backing_format;     /* as stored, or NULL */
-	uint64_t size;            /* bytes of the virtual disk */
-	uint32_t unit;            /* allocation unit in bytes: cluster or
+	char *backing_name;    /* as stored, or NULL */
+	char *backing_format;  /* as stored, or NULL */
+	uint64_t size;	       /* bytes of the virtual disk */
+	uint32_t unit;	       /* allocation unit in bytes: cluster or
 				   * subcluster; 512 where there is none */
-	uint32_t cluster_size;    /* 0: the format has none */
-	unsigned flags;           /* GILD_OPEN_* */
+	uint32_t cluster_size; /* 0: the format has none */
+	unsigned flags;	       /* GILD_OPEN_* */
 	enum gild_cache cache;
 	struct gild_policy policy; /* below and backing_format owned */
-	struct spec *spec;        /* by which it was opened, or NULL */
-	char *spec_prefix;        /* of its node; NULL without a spec */
-	char *snapshot;           /* to read instead of the active disk, or NULL */
-	unsigned depth;           /* 0: opened by the caller, 1: its backing */
-	struct file_id id;        /* of storage */
+	struct spec *spec;	   /* by which it was opened, or NULL */
+	char *spec_prefix;	   /* of its node; NULL without a spec */
+	char *snapshot;	   /* to read instead of the active disk, or NULL */
+	unsigned depth;	   /* 0: opened by the caller, 1: its backing */
+	struct file_id id; /* of storage */
 	const struct companion *companion; /* while it is opened; or NULL */
-	bool guessed;             /* the format is a guess (doors.c) */
-	bool unpublished;         /* nobody can see the file yet: no ordering
+	bool guessed;			   /* the format is a guess (doors.c) */
+	bool unpublished; /* nobody can see the file yet: no ordering
 				   * flushes are needed */
-	bool skips_data;          /* data of prepared writes is not stored */
-	bool is_view;             /* storage and backing are another image's */
+	bool skips_data;  /* data of prepared writes is not stored */
+	bool is_view;	  /* storage and backing are another image's */
 	/* So many snapshots are about to be taken that may share each cluster:
 	 * room in reference counts is left for them. */
 	size_t coming_snapshots;
 	/* "luks", "aes"; NULL: not encrypted. What is encrypted is read and
 	 * written in whole sectors, so its size is a multiple of 512. */
 	const char *encryption;
-	const char *key_secret;   /* id of what opens it, or NULL; the caller's */
+	const char *key_secret; /* id of what opens it, or NULL; the caller's */
 	/* Through the layers below; owned. NULL: not yet, or none. */
 	_Atomic(struct shortcuts *) shortcuts;
-	struct epoch epoch;       /* users of host addresses */
+	struct epoch epoch; /* users of host addresses */
 	struct range_lock ranges;
 	struct range_lock sectors; /* writers of parts of encrypted sectors */
 };

@@ -14,7 +14,8 @@ static inline struct image *image_of(struct gild_image *handle)
 	return (struct image *)handle;
 }
 
-static inline const struct image *image_of_const(const struct gild_image *handle)
+static inline const struct image *
+image_of_const(const struct gild_image *handle)
 {
 	return (const struct image *)handle;
 }
@@ -173,7 +174,7 @@ int chain_map_deep(struct image *image, uint64_t offset, uint64_t length,
 
 struct door {
 	const struct format_ops *format;
-	bool may_lead;  /* to other files */
+	bool may_lead; /* to other files */
 	bool may_write;
 	bool guessed;
 	/* The file that the image names, if that has no name yet. */
@@ -181,9 +182,9 @@ struct door {
 };
 
 /* Apply the table of doc/design.md, "Doors". format may be NULL. */
-int door_decide(const char *path, const char *format,
-		const unsigned char *head, size_t length, unsigned flags,
-		struct door *door, struct gild_error *err);
+int door_decide(const char *path, const char *format, const unsigned char *head,
+		size_t length, unsigned flags, struct door *door,
+		struct gild_error *err);
 
 /* A path from a name that is stored in the image at path: relative names are
  * relative to that image's folder. Protocol names ("json:", "nbd:") are

@@ -34,7 +34,7 @@ static int check_range(const struct image *image, uint64_t offset,
 }
 
 int io_check_writable(const struct image *image, uint64_t offset,
-			  uint64_t length, struct gild_error *err)
+		      uint64_t length, struct gild_error *err)
 {
 	if (!(image->flags & GILD_OPEN_WRITE))
 		return fail(err, GILD_ERR_DENIED, 0,
@@ -62,7 +62,8 @@ static int read_extent(struct image *layer, const struct extent *extent,
 	case EXTENT_BACKING:
 		return fail(err, GILD_ERR_DENIED, 0,
 			    "is needed for this range, but its backing file "
-			    "%s was not opened", layer->backing_name);
+			    "%s was not opened",
+			    layer->backing_name);
 	}
 	return ret;
 }
@@ -117,7 +118,7 @@ int image_read(struct image *image, void *buffer, uint64_t length,
 /* What allocates holds whole clusters, so that no two writers give one
  * cluster two places. */
 struct range io_whole_clusters(const struct image *image, uint64_t offset,
-				   uint64_t length)
+			       uint64_t length)
 {
 	uint64_t unit = max_u64(image->unit, image->cluster_size);
 

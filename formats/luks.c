@@ -206,12 +206,14 @@ static int make_room(struct storage *storage, uint64_t length,
 		return storage_write_zeros(storage, 0, length, err);
 	return fail(err, GILD_ERR_INVALID, 0,
 		    "preallocation of a luks image is off, falloc or full, "
-		    "not \"%s\"", mode);
+		    "not \"%s\"",
+		    mode);
 }
 
 static int luks_create_image(struct storage *storage,
 			     const struct gild_create_options *create,
-			     struct companion *companion, struct gild_error *err)
+			     struct companion *companion,
+			     struct gild_error *err)
 {
 	struct luks_area area = { .storage = storage, .unpublished = true };
 	const struct gild_secret *secret;

@@ -25,8 +25,7 @@ struct storage *open_file_as(const char *path, unsigned storage_flags,
  * failure. name: whose suffix counts. node: by which it is opened, or NULL. */
 struct image *open_probed(struct storage *storage, const char *name,
 			  const struct gild_open_options *options,
-			  const struct spec_node *node,
-			  struct gild_error *err);
+			  const struct spec_node *node, struct gild_error *err);
 
 /* A layer as a text says, see spec.h; stored: in an image. */
 struct image *open_spec(const char *text, bool stored,

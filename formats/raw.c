@@ -133,7 +133,8 @@ static int raw_create(struct storage *storage,
 		return storage_write_zeros(storage, 0, size, err);
 	return fail(err, GILD_ERR_INVALID, 0,
 		    "preallocation of a raw image is off, falloc or full, "
-		    "not \"%s\"", mode);
+		    "not \"%s\"",
+		    mode);
 }
 
 static int raw_measure(uint64_t size, uint64_t allocated_bytes,

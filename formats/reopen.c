@@ -19,7 +19,8 @@ int image_resize(struct image *image, uint64_t size, struct gild_error *err)
 	if (image->encryption && !is_aligned(size, 512))
 		return fail(err, GILD_ERR_INVALID, 0,
 			    "%s: the size of an encrypted disk is a multiple "
-			    "of 512", image->path);
+			    "of 512",
+			    image->path);
 	if (image->ops->resize(image, size, err) < 0)
 		return error_prefix(err, "%s: ", image->path);
 	/* What was beyond the end was nobody's, whatever a backing file holds
@@ -49,8 +50,7 @@ static bool is_same(struct image *a, struct image *b)
 {
 	struct storage *data_a = data_of(a), *data_b = data_of(b);
 
-	if (!data_a != !data_b ||
-	    (data_a && !image_same_file(data_a, data_b)))
+	if (!data_a != !data_b || (data_a && !image_same_file(data_a, data_b)))
 		return false;
 	return image_same_file(a->storage, b->storage);
 }

@@ -131,8 +131,9 @@ static int add(struct parser *parser, const char *value)
 /* true, false, null, or a number. */
 static int read_plain(struct parser *parser)
 {
-	size_t length = strspn(parser->at, "0123456789abcdefghijklmnopqrstuvwxyz"
-					   "ABCDEFGHIJKLMNOPQRSTUVWXYZ+-.");
+	size_t length = strspn(parser->at,
+			       "0123456789abcdefghijklmnopqrstuvwxyz"
+			       "ABCDEFGHIJKLMNOPQRSTUVWXYZ+-.");
 	char *word = parser->word;
 
 	memcpy(word, parser->at, length);
@@ -222,8 +223,7 @@ static int read_value(struct parser *parser)
 	}
 }
 
-int spec_parse_json(struct spec *spec, const char *text,
-		    struct gild_error *err)
+int spec_parse_json(struct spec *spec, const char *text, struct gild_error *err)
 {
 	AUTO_FREE char *word = malloc(strlen(text) + 8);
 	AUTO_FREE char *name = malloc(2 * SPEC_MAX_LENGTH);

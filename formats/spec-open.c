@@ -119,7 +119,8 @@ static struct storage *fail_driver(const char *driver, struct gild_error *err)
 	if (registry_find(driver))
 		return fail_null(err, GILD_ERR_UNSUPPORTED, 0,
 				 "driver %s: cannot be the file below another "
-				 "format here", driver);
+				 "format here",
+				 driver);
 	fail(err, GILD_ERR_UNSUPPORTED, 0, "driver \"%s\" is not known here",
 	     driver);
 	error_hint(err, "known are raw, qcow2, luks, file, host_device and "

@@ -42,7 +42,7 @@ struct spec {
 /* Of "json:{...}", or of "NAME=VALUE,...". Release it. */
 struct spec *spec_parse(const char *text, struct gild_error *err);
 struct spec *spec_hold(const struct spec *spec); /* once more */
-void spec_release(struct spec *spec); /* NULL is allowed */
+void spec_release(struct spec *spec);		 /* NULL is allowed */
 
 /* For the parsers. Takes copies; value may be NULL. A name that is there is an
  * error. */

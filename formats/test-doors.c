@@ -32,11 +32,11 @@ struct row {
 	char hint[16]; /* must be part of the way out */
 };
 
-#define TRUST  GILD_OPEN_TRUST_GUESS
-#define WRITE  GILD_OPEN_WRITE
-#define LEADS  1
+#define TRUST GILD_OPEN_TRUST_GUESS
+#define WRITE GILD_OPEN_WRITE
+#define LEADS 1
 #define WRITES 2
-#define GUESS  4
+#define GUESS 4
 
 #define TAKES(path, format, magic, flags, as, may)                           \
 	{                                                                    \

@@ -68,9 +68,9 @@ static struct storage *create_as(const struct kind *kind)
 	struct storage *storage = faulty_new(NULL, 0, NULL);
 	struct gild_error err = { 0 };
 
-	cr_assert_eq(registry_find(kind->format)->create(storage, &how, NULL,
-							 &err),
-		     0, "%s", err.message);
+	cr_assert_eq(
+		registry_find(kind->format)->create(storage, &how, NULL, &err),
+		0, "%s", err.message);
 	return storage;
 }
 

@@ -36,9 +36,9 @@ static int zero_piece(struct image *image, uint64_t offset, uint64_t length,
 	if (ret < 0)
 		return -1;
 	*done = extent.length;
-	if (settled || (extent.kind == EXTENT_ZERO &&
-			(!(flags & IMAGE_ZERO_OWN) ||
-			 (layer == image && !extent.absent))))
+	if (settled ||
+	    (extent.kind == EXTENT_ZERO &&
+	     (!(flags & IMAGE_ZERO_OWN) || (layer == image && !extent.absent))))
 		return 0;
 	if (flags & GILD_ZERO_FAST)
 		return fail(err, GILD_ERR_UNSUPPORTED, 0,

@@ -287,9 +287,9 @@ static void start(void *data, struct fuse_conn_info *connection)
 			     FUSE_CAP_CACHE_SYMLINKS);
 	/* Data comes into memory, where the disk wants it; O_TRUNC comes as a
 	 * change of the size, which may be refused. */
-	connection->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ |
-					FUSE_CAP_AUTO_INVAL_DATA |
-					FUSE_CAP_ATOMIC_O_TRUNC);
+	connection->want &=
+		~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_AUTO_INVAL_DATA |
+			    FUSE_CAP_ATOMIC_O_TRUNC);
 }
 
 const struct fuse_lowlevel_ops operations = {

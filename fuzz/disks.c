@@ -46,6 +46,6 @@ bool disks_keep(const struct disks *before, unsigned m, const struct disks *now,
 		return false;
 	if (!before->bytes[m] || now->length[n] > DISK_MAX)
 		return true;
-	return now->bytes[n] && !memcmp(now->bytes[n], before->bytes[m],
-					before->length[m]);
+	return now->bytes[n] &&
+	       !memcmp(now->bytes[n], before->bytes[m], before->length[m]);
 }

@@ -56,8 +56,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		round_trip(type, choice >> 2 & 7, data, size);
 		return 0;
 	}
-	fuzz_accepted = qcow2_decompress(type, data, size, target, length,
-					 NULL) == 0;
+	fuzz_accepted =
+		qcow2_decompress(type, data, size, target, length, NULL) == 0;
 	begin(type, data, size, target, length);
 	return 0;
 }

@@ -83,8 +83,8 @@ static void make(struct sample *sample, const struct gild_option *options,
 	if (!*sample->prefix)
 		return;
 	sample->pointer = find_pointer(sample->storage);
-	if (storage_read(sample->storage, place, 8, sample->pointer + 8,
-			 NULL) < 0)
+	if (storage_read(sample->storage, place, 8, sample->pointer + 8, NULL) <
+	    0)
 		abort();
 	sample->header = load_be64(place);
 }
@@ -228,9 +228,15 @@ static bool opens(const struct sample *sample, struct storage *storage,
 static void add_key(const struct sample *sample, struct image *image,
 		    const char *slot, bool force)
 {
-	const char *words[] = { "state", "active", "new-secret", "new",
-				"iter-time", "1", slot ? "keyslot" : NULL,
-				slot, NULL };
+	const char *words[] = { "state",
+				"active",
+				"new-secret",
+				"new",
+				"iter-time",
+				"1",
+				slot ? "keyslot" : NULL,
+				slot,
+				NULL };
 
 	if (amend(image, sample, words, force) == 0 &&
 	    !opens(sample, image->storage, 1))

@@ -83,8 +83,8 @@ static bool is_hidden(const struct gild_info *info, size_t index)
 	return false;
 }
 
-static void change_snapshot(struct subject *s, enum change what,
-			    const char *id, unsigned which)
+static void change_snapshot(struct subject *s, enum change what, const char *id,
+			    unsigned which)
 {
 	struct gild_image *image = handle_of(s);
 	int ret;
@@ -130,8 +130,7 @@ static void change_disk(struct image *image, enum change what, uint8_t choice)
 	uint64_t at, size = image->size;
 
 	if (what == RESIZE) {
-		size = choice & 1 ? size / 2 :
-				    size + ((uint64_t)choice << 12);
+		size = choice & 1 ? size / 2 : size + ((uint64_t)choice << 12);
 		image_resize(image, round_up(size, 512), NULL);
 	} else if (what == FLUSH) {
 		image_flush(image, choice & 64, NULL);

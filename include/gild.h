@@ -42,13 +42,13 @@ GILD_PUBLIC const char *gild_version(void);
 
 enum gild_error_kind {
 	GILD_ERR_NONE,
-	GILD_ERR_IO,          /* the host refused: see sys_errno */
+	GILD_ERR_IO,	      /* the host refused: see sys_errno */
 	GILD_ERR_FORMAT,      /* not an image of the format that was named */
 	GILD_ERR_UNSUPPORTED, /* valid, but not known here */
 	GILD_ERR_CORRUPT,     /* the image contradicts itself */
-	GILD_ERR_RANGE,       /* beyond the disk, or beyond a limit */
+	GILD_ERR_RANGE,	      /* beyond the disk, or beyond a limit */
 	GILD_ERR_DENIED,      /* the caller's policy does not allow it */
-	GILD_ERR_BUSY,        /* another process holds a lock */
+	GILD_ERR_BUSY,	      /* another process holds a lock */
 	GILD_ERR_INVALID,     /* the call itself makes no sense */
 	GILD_ERR_NOMEM,
 	GILD_ERR_CANCELLED,
@@ -57,12 +57,12 @@ enum gild_error_kind {
 /* What went wrong; plain data, valid as long as the caller keeps it. */
 struct gild_error {
 	enum gild_error_kind kind;
-	int sys_errno;        /* errno of the host call, or 0 */
-	uint64_t offset;      /* bytes, where has_offset */
+	int sys_errno;	 /* errno of the host call, or 0 */
+	uint64_t offset; /* bytes, where has_offset */
 	bool has_offset;
-	char operation[32];   /* the internal step that failed */
-	char message[640];    /* one line, names the file; no final newline */
-	char hint[320];       /* the way out, or "" */
+	char operation[32]; /* the internal step that failed */
+	char message[640];  /* one line, names the file; no final newline */
+	char hint[320];	    /* the way out, or "" */
 };
 
 /* The errno that says it best, for those who can only hand one on; never 0. */
@@ -72,8 +72,8 @@ GILD_PUBLIC int gild_error_number(const struct gild_error *err);
 
 /* Which files an image may lead to. All-zero: none. */
 enum gild_follow {
-	GILD_FOLLOW_NONE,         /* open nothing that an image names */
-	GILD_FOLLOW_PATHS,        /* plain paths whose format is recorded */
+	GILD_FOLLOW_NONE,  /* open nothing that an image names */
+	GILD_FOLLOW_PATHS, /* plain paths whose format is recorded */
 	/* What QEMU follows, too: file:PATH, NBD, json:{...} as far as gild has
 	 * what it asks for (see GILD_OPEN_SPEC). */
 	GILD_FOLLOW_NAMES,
@@ -81,7 +81,7 @@ enum gild_follow {
 
 /* A passphrase. It stays the caller's: the library keeps no copy of it. */
 struct gild_secret {
-	const char *id;        /* by which an option names it, or NULL */
+	const char *id; /* by which an option names it, or NULL */
 	const void *bytes;
 	size_t length;
 };
@@ -105,10 +105,10 @@ struct gild_policy {
 /* How the host caches; names and meaning are qemu-img's cache modes. */
 enum gild_cache {
 	GILD_CACHE_WRITEBACK,
-	GILD_CACHE_NONE,         /* O_DIRECT */
+	GILD_CACHE_NONE,	 /* O_DIRECT */
 	GILD_CACHE_WRITETHROUGH, /* flush after each write */
-	GILD_CACHE_DIRECTSYNC,   /* both */
-	GILD_CACHE_UNSAFE,       /* flushes are ignored */
+	GILD_CACHE_DIRECTSYNC,	 /* both */
+	GILD_CACHE_UNSAFE,	 /* flushes are ignored */
 };
 
 enum {
@@ -146,8 +146,8 @@ enum {
 };
 
 struct gild_open_options {
-	const char *format;          /* "raw", "qcow2"; NULL: by the name */
-	unsigned flags;              /* GILD_OPEN_* */
+	const char *format; /* "raw", "qcow2"; NULL: by the name */
+	unsigned flags;	    /* GILD_OPEN_* */
 	enum gild_cache cache;
 	struct gild_policy policy;
 	/* Read this internal snapshot (id, else name) instead of the active
@@ -166,9 +166,9 @@ struct gild_image;
  * format the name decides, and what was merely guessed may neither lead to
  * other files nor be written.
  */
-GILD_PUBLIC struct gild_image *gild_open(const char *path,
-					 const struct gild_open_options *options,
-					 struct gild_error *err);
+GILD_PUBLIC struct gild_image *
+gild_open(const char *path, const struct gild_open_options *options,
+	  struct gild_error *err);
 
 /*
  * Write what is cached, then free the handle, which is gone in either case.
@@ -240,10 +240,10 @@ GILD_PUBLIC int gild_flush(struct gild_image *image, struct gild_error *err);
 /* One run of the disk; fields as in qemu-img map's JSON. */
 struct gild_extent {
 	uint64_t start, length;
-	unsigned depth;       /* 0: the image itself, 1: its backing file ... */
-	bool present;         /* some file of the chain says what is here */
-	bool zero;            /* reads as zeros */
-	bool data;            /* allocated in a file */
+	unsigned depth; /* 0: the image itself, 1: its backing file ... */
+	bool present;	/* some file of the chain says what is here */
+	bool zero;	/* reads as zeros */
+	bool data;	/* allocated in a file */
 	bool compressed;
 	bool has_offset;
 	uint64_t offset;      /* in the file, where has_offset */
@@ -270,21 +270,21 @@ enum gild_value_type {
 };
 
 struct gild_value {
-	const char *name;              /* JSON key; NULL inside a list */
+	const char *name; /* JSON key; NULL inside a list */
 	enum gild_value_type type;
 	bool boolean;
 	uint64_t number;
-	char *string;                  /* owned */
-	struct gild_value *items;      /* owned, count of them */
+	char *string;		  /* owned */
+	struct gild_value *items; /* owned, count of them */
 	size_t count;
 };
 
 struct gild_snapshot {
-	char *id, *name;               /* owned by the gild_info */
-	uint64_t vm_state_size;        /* bytes */
+	char *id, *name;	/* owned by the gild_info */
+	uint64_t vm_state_size; /* bytes */
 	uint32_t date_sec, date_nsec;
 	uint64_t vm_clock_nsec;
-	uint64_t disk_size;            /* bytes; 0: not recorded */
+	uint64_t disk_size; /* bytes; 0: not recorded */
 	uint64_t icount;
 	bool has_icount;
 };
@@ -292,10 +292,10 @@ struct gild_snapshot {
 /* A persistent dirty bitmap: which granules of the disk were written to while
  * it was enabled. */
 struct gild_bitmap {
-	char *name;                    /* owned by the gild_info */
-	uint64_t granularity;          /* bytes, a power of two */
-	bool enabled;                  /* writes are recorded */
-	bool inconsistent;             /* a writer was stopped before it could
+	char *name;	      /* owned by the gild_info */
+	uint64_t granularity; /* bytes, a power of two */
+	bool enabled;	      /* writes are recorded */
+	bool inconsistent;    /* a writer was stopped before it could
 					* store it */
 };
 
@@ -303,20 +303,20 @@ struct gild_info {
 	char *filename;
 	char *format;
 	uint64_t virtual_size;
-	uint64_t actual_size;          /* bytes used on the host */
-	uint64_t file_length;          /* bytes, holes included */
-	uint64_t cluster_size;         /* 0: the format has none */
+	uint64_t actual_size;  /* bytes used on the host */
+	uint64_t file_length;  /* bytes, holes included */
+	uint64_t cluster_size; /* 0: the format has none */
 	bool encrypted, dirty;
-	bool in_use, being_written;    /* by another process, now */
-	char *backing_filename;        /* as stored, or NULL */
-	char *full_backing_filename;   /* relative names resolved, or NULL */
-	char *backing_format;          /* as stored, or NULL */
+	bool in_use, being_written;  /* by another process, now */
+	char *backing_filename;	     /* as stored, or NULL */
+	char *full_backing_filename; /* relative names resolved, or NULL */
+	char *backing_format;	     /* as stored, or NULL */
 	struct gild_snapshot *snapshots;
 	size_t snapshot_count;
-	bool has_bitmaps;              /* the image could have some */
+	bool has_bitmaps; /* the image could have some */
 	struct gild_bitmap *bitmaps;
 	size_t bitmap_count;
-	struct gild_value *specific;   /* an object, or NULL */
+	struct gild_value *specific; /* an object, or NULL */
 };
 
 /* Describe an image; free with gild_info_free. Opens nothing further. */
@@ -349,11 +349,11 @@ GILD_PUBLIC int gild_snapshot_delete(struct gild_image *image,
 #define GILD_KEY_TIME 2000
 
 struct gild_key_change {
-	const char *secret;            /* id of one of the policy's secrets */
-	int slot;                      /* a key slot, or -1 */
+	const char *secret; /* id of one of the policy's secrets */
+	int slot;	    /* a key slot, or -1 */
 	bool remove;
-	bool force;                    /* what cannot be undone, too */
-	unsigned milliseconds;         /* that the secret takes to try; 0:
+	bool force;	       /* what cannot be undone, too */
+	unsigned milliseconds; /* that the secret takes to try; 0:
 					* GILD_KEY_TIME */
 };
 
@@ -423,8 +423,8 @@ struct gild_option {
 /* What a format offers; a table that ends with name == NULL. */
 struct gild_option_help {
 	const char *name;
-	const char *type;              /* "size", "bool", "string", "number" */
-	const char *fallback;          /* default, as text, or NULL */
+	const char *type;     /* "size", "bool", "string", "number" */
+	const char *fallback; /* default, as text, or NULL */
 	const char *help;
 };
 
@@ -435,22 +435,22 @@ GILD_PUBLIC const struct gild_option_help *gild_create_help(const char *format);
 GILD_PUBLIC const char *const *gild_formats(void);
 
 enum {
-	GILD_CREATE_NEW_ONLY = 1 << 0,  /* an existing file is an error */
-	GILD_CREATE_SYNC = 1 << 1,      /* on stable storage on return */
+	GILD_CREATE_NEW_ONLY = 1 << 0,	/* an existing file is an error */
+	GILD_CREATE_SYNC = 1 << 1,	/* on stable storage on return */
 	GILD_CREATE_UNCHECKED = 1 << 2, /* backing file need not exist (-u) */
 };
 
 #define GILD_SIZE_FROM_BACKING UINT64_MAX
 
 struct gild_create_options {
-	const char *format;            /* NULL: raw */
-	uint64_t size;                 /* or GILD_SIZE_FROM_BACKING */
-	const char *backing;           /* stored as given, or NULL */
-	const char *backing_format;    /* required with backing */
+	const char *format;	    /* NULL: raw */
+	uint64_t size;		    /* or GILD_SIZE_FROM_BACKING */
+	const char *backing;	    /* stored as given, or NULL */
+	const char *backing_format; /* required with backing */
 	const struct gild_option *options;
 	size_t option_count;
-	unsigned flags;                /* GILD_CREATE_* */
-	struct gild_policy policy;     /* for opening the backing file */
+	unsigned flags;		   /* GILD_CREATE_* */
+	struct gild_policy policy; /* for opening the backing file */
 };
 
 /*
@@ -464,12 +464,12 @@ GILD_PUBLIC int gild_create(const char *path,
 /* --------------------------------------------------------------- clone -- */
 
 struct gild_clone_options {
-	const char *base_format;       /* as in gild_open */
+	const char *base_format; /* as in gild_open */
 	const struct gild_option *options;
 	size_t option_count;
-	bool relative;                 /* record the base relative to a clone */
-	bool no_sync;                  /* skip the one flush at the end */
-	struct gild_policy policy;     /* for the base's own chain */
+	bool relative;		   /* record the base relative to a clone */
+	bool no_sync;		   /* skip the one flush at the end */
+	struct gild_policy policy; /* for the base's own chain */
 };
 
 /*
@@ -487,7 +487,7 @@ struct gild_clones {
 	size_t count;
 	char names[GILD_CLONES_NAMED][256]; /* the first ones, without folder */
 	const char *path; /* on which they build; the image's as long as open */
-	bool partial;     /* a folder could not be read, or not to its end */
+	bool partial;	  /* a folder could not be read, or not to its end */
 };
 
 /*
@@ -533,34 +533,34 @@ struct gild_convert_options {
 	/* Sources, joined in order; opened and closed by the caller. */
 	struct gild_image *const *sources;
 	size_t source_count;
-	int stream_in;                 /* raw bytes from here if no sources */
-	bool stream_is_raw;            /* even if it begins like an image;
+	int stream_in;	    /* raw bytes from here if no sources */
+	bool stream_is_raw; /* even if it begins like an image;
 					* otherwise that is an error */
 	/* Copy [start, start + length) of the sources only. */
 	bool part;
 	uint64_t start, length;
-	const char *target;            /* path, or NULL: to stream_out */
+	const char *target; /* path, or NULL: to stream_out */
 	int stream_out;
-	const char *format;            /* of the target; NULL: raw */
+	const char *format; /* of the target; NULL: raw */
 	const struct gild_option *options;
 	size_t option_count;
-	const char *backing;           /* -B: the target's backing file */
-	const char *backing_format;    /* -F */
-	bool compress;                 /* -c */
-	bool no_create;                /* -n: the target is there already */
-	bool target_is_spec;           /* with no_create: GILD_OPEN_SPEC */
-	bool target_is_zero;           /* with no_create: it reads as zeros */
-	bool salvage;                  /* unreadable parts become zeros */
+	const char *backing;	    /* -B: the target's backing file */
+	const char *backing_format; /* -F */
+	bool compress;		    /* -c */
+	bool no_create;		    /* -n: the target is there already */
+	bool target_is_spec;	    /* with no_create: GILD_OPEN_SPEC */
+	bool target_is_zero;	    /* with no_create: it reads as zeros */
+	bool salvage;		    /* unreadable parts become zeros */
 	bool no_reflink;
-	bool keep_snapshots;           /* of the one source, which has more than
+	bool keep_snapshots;	   /* of the one source, which has more than
 					* its active disk to be copied */
-	bool sync;                     /* new file on stable storage on return */
-	uint64_t sparse_size;          /* -S, bytes; GILD_SPARSE_DEFAULT: 4096 */
-	unsigned workers;              /* -m; 0: by the machine */
-	enum gild_cache cache;         /* -t */
-	struct gild_policy policy;     /* for the target's backing file */
-	bool bitmaps;                  /* copy the (one) source's bitmaps */
-	bool skip_broken_bitmaps;      /* but inconsistent ones, with a warning
+	bool sync;		   /* new file on stable storage on return */
+	uint64_t sparse_size;	   /* -S, bytes; GILD_SPARSE_DEFAULT: 4096 */
+	unsigned workers;	   /* -m; 0: by the machine */
+	enum gild_cache cache;	   /* -t */
+	struct gild_policy policy; /* for the target's backing file */
+	bool bitmaps;		   /* copy the (one) source's bitmaps */
+	bool skip_broken_bitmaps;  /* but inconsistent ones, with a warning
 					* each; otherwise they are an error */
 	/* Called for each unreadable part with salvage, for a target that is
 	 * weakly encrypted, and for each bitmap that is left out; may be
@@ -576,9 +576,9 @@ GILD_PUBLIC int gild_convert(const struct gild_convert_options *options,
 			     struct gild_job *job, struct gild_error *err);
 
 struct gild_commit_options {
-	const char *base;              /* into this layer; NULL: the next one */
-	bool keep;                     /* leave the top as it is */
-	unsigned workers;              /* 0: by the machine */
+	const char *base; /* into this layer; NULL: the next one */
+	bool keep;	  /* leave the top as it is */
+	unsigned workers; /* 0: by the machine */
 };
 
 /*
@@ -592,13 +592,13 @@ GILD_PUBLIC int gild_commit(struct gild_image *image,
 			    struct gild_job *job, struct gild_error *err);
 
 struct gild_rebase_options {
-	const char *backing;           /* stored as given; NULL: none */
+	const char *backing; /* stored as given; NULL: none */
 	const char *backing_format;
-	bool unchecked;                /* change the name only (-u) */
-	bool compress;                 /* what has to be copied (-c) */
-	bool share;                    /* read it also while it is written (-U) */
-	enum gild_cache cache;         /* of the new backing file (-T) */
-	struct gild_policy policy;     /* for the new backing file's chain */
+	bool unchecked;		   /* change the name only (-u) */
+	bool compress;		   /* what has to be copied (-c) */
+	bool share;		   /* read it also while it is written (-U) */
+	enum gild_cache cache;	   /* of the new backing file (-T) */
+	struct gild_policy policy; /* for the new backing file's chain */
 };
 
 /*
@@ -617,7 +617,7 @@ GILD_PUBLIC const struct gild_option_help *gild_amend_help(const char *format);
 struct gild_amend_options {
 	const struct gild_option *options; /* of those in gild_amend_help */
 	size_t option_count;
-	bool force;                    /* what cannot be undone, too */
+	bool force; /* what cannot be undone, too */
 };
 
 /*
@@ -643,9 +643,9 @@ GILD_PUBLIC int gild_resize(struct gild_image *image, uint64_t size,
 /* Whether space is set aside, and how. */
 enum gild_preallocation {
 	GILD_PREALLOCATION_OFF,
-	GILD_PREALLOCATION_METADATA,   /* tables lead to places that are holes */
-	GILD_PREALLOCATION_FALLOC,     /* reserved in the file system */
-	GILD_PREALLOCATION_FULL,       /* written */
+	GILD_PREALLOCATION_METADATA, /* tables lead to places that are holes */
+	GILD_PREALLOCATION_FALLOC,   /* reserved in the file system */
+	GILD_PREALLOCATION_FULL,     /* written */
 };
 
 /* The same, and what is gained has its space on return; a smaller size is
@@ -657,21 +657,21 @@ GILD_PUBLIC int gild_grow(struct gild_image *image, uint64_t size,
 enum gild_difference {
 	GILD_SAME,
 	GILD_DIFFERENT_CONTENT,
-	GILD_DIFFERENT_ALLOCATION,     /* strict only */
-	GILD_DIFFERENT_SIZE,           /* strict, or content beyond the end */
+	GILD_DIFFERENT_ALLOCATION, /* strict only */
+	GILD_DIFFERENT_SIZE,	   /* strict, or content beyond the end */
 };
 
-enum gild_compare_step {               /* which step failed, for exit codes */
-	GILD_COMPARE_STATUS,           /* asking for extents */
+enum gild_compare_step {     /* which step failed, for exit codes */
+	GILD_COMPARE_STATUS, /* asking for extents */
 	GILD_COMPARE_READ,
 };
 
 struct gild_comparison {
 	enum gild_difference difference;
-	uint64_t offset;               /* the first difference */
-	bool size_mismatch;            /* but the longer one's rest is zero */
+	uint64_t offset;    /* the first difference */
+	bool size_mismatch; /* but the longer one's rest is zero */
 	enum gild_compare_step failed_step;
-	unsigned failed_image;         /* 0 or 1 */
+	unsigned failed_image; /* 0 or 1 */
 };
 
 /* Compare two disks' content; strict: sizes and allocation too. workers as
@@ -682,19 +682,17 @@ GILD_PUBLIC int gild_compare(struct gild_image *a, struct gild_image *b,
 			     struct gild_job *job, struct gild_error *err);
 
 struct gild_measurement {
-	uint64_t required;             /* bytes of the file for this content */
-	uint64_t fully_allocated;      /* bytes if every cluster is in use */
-	uint64_t bitmaps;              /* bytes for the source's bitmaps */
-	bool has_bitmaps;              /* source and target could have some */
+	uint64_t required;	  /* bytes of the file for this content */
+	uint64_t fully_allocated; /* bytes if every cluster is in use */
+	uint64_t bitmaps;	  /* bytes for the source's bitmaps */
+	bool has_bitmaps;	  /* source and target could have some */
 };
 
 /* How large would an image be: of a source (size ignored), or of a size. */
-GILD_PUBLIC int gild_measure(struct gild_image *source, uint64_t size,
-			     const char *format,
-			     const struct gild_option *options,
-			     size_t option_count,
-			     struct gild_measurement *result,
-			     struct gild_error *err);
+GILD_PUBLIC int
+gild_measure(struct gild_image *source, uint64_t size, const char *format,
+	     const struct gild_option *options, size_t option_count,
+	     struct gild_measurement *result, struct gild_error *err);
 
 enum {
 	GILD_CHECK_FIX_LEAKS = 1 << 0,
@@ -702,8 +700,8 @@ enum {
 };
 
 struct gild_check_result {
-	uint64_t check_errors;         /* parts that could not be checked */
-	uint64_t corruptions, leaks;   /* found, and not repaired */
+	uint64_t check_errors;	     /* parts that could not be checked */
+	uint64_t corruptions, leaks; /* found, and not repaired */
 	uint64_t corruptions_fixed, leaks_fixed;
 	uint64_t image_end_offset;
 	uint64_t total_clusters, allocated_clusters;
@@ -725,18 +723,18 @@ GILD_PUBLIC int gild_check(struct gild_image *image, unsigned fix,
  * of types are blkid's: "ext4", "xfs", "vfat", "swap", "LVM2_member",
  * "crypto_LUKS" ... */
 struct gild_content {
-	char *type;                    /* NULL: nothing that is known */
-	char *label;                   /* UTF-8, or what bytes are there; NULL */
-	char *uuid;                    /* as blkid writes it, or NULL */
+	char *type;  /* NULL: nothing that is known */
+	char *label; /* UTF-8, or what bytes are there; NULL */
+	char *uuid;  /* as blkid writes it, or NULL */
 };
 
 struct gild_partition {
-	unsigned number;               /* as the kernel counts, from 1 on */
-	uint64_t start, length;        /* bytes; within the disk */
-	bool extended;                 /* holds the logical partitions */
-	char *type;                    /* GUID, or "0x83" */
-	char *uuid;                    /* GUID, or "<disk's id>-01"; or NULL */
-	char *name;                    /* GPT only, UTF-8; or NULL */
+	unsigned number;	/* as the kernel counts, from 1 on */
+	uint64_t start, length; /* bytes; within the disk */
+	bool extended;		/* holds the logical partitions */
+	char *type;		/* GUID, or "0x83" */
+	char *uuid;		/* GUID, or "<disk's id>-01"; or NULL */
+	char *name;		/* GPT only, UTF-8; or NULL */
 	struct gild_content content;
 };
 
@@ -744,10 +742,10 @@ struct gild_partition_table {
 	/* "gpt"; "dos", an MBR; "PMBR", one that protects a GPT of which no copy
 	 * is valid; NULL: none, and content is what the whole disk holds. */
 	const char *type;
-	char *uuid;                    /* the disk's; or NULL */
-	uint32_t sector_size;          /* bytes, as the table counts: 512, 4096 */
-	bool from_backup;              /* the GPT at the disk's end */
-	struct gild_partition *items;  /* ascending numbers */
+	char *uuid;	      /* the disk's; or NULL */
+	uint32_t sector_size; /* bytes, as the table counts: 512, 4096 */
+	bool from_backup;     /* the GPT at the disk's end */
+	struct gild_partition *items; /* ascending numbers */
 	size_t count;
 	struct gild_content content;
 };
@@ -767,8 +765,8 @@ GILD_PUBLIC void gild_partitions_free(struct gild_partition_table *table);
  * Parse "10G", "1.5M", "512": suffixes b k K M G T P E are powers of 1024,
  * none means the unit given (1 for bytes). At most INT64_MAX.
  */
-GILD_PUBLIC int gild_parse_size(const char *text, uint64_t unit,
-				uint64_t *size, struct gild_error *err);
+GILD_PUBLIC int gild_parse_size(const char *text, uint64_t unit, uint64_t *size,
+				struct gild_error *err);
 
 #ifdef __cplusplus
 }

@@ -67,8 +67,8 @@ static int read_base(const struct copy *copy, unsigned char *buffer,
 		     uint64_t length, uint64_t offset, struct gild_error *err)
 {
 	struct image *base = copy->base;
-	uint64_t n = offset < base->size ? min_u64(length, base->size - offset) :
-					   0;
+	uint64_t n =
+		offset < base->size ? min_u64(length, base->size - offset) : 0;
 
 	memset(buffer + n, 0, length - n);
 	return n ? image_read(base, buffer, n, offset, err) : 0;
@@ -81,8 +81,8 @@ static int compare_units(const struct copy *copy, struct chunk *chunk,
 	uint64_t from = first * copy->unit;
 	uint64_t to = min_u64(end * copy->unit, chunk->length), n;
 
-	if (read_base(copy, chunk->below + from, to - from,
-		      chunk->start + from, err) < 0)
+	if (read_base(copy, chunk->below + from, to - from, chunk->start + from,
+		      err) < 0)
 		return error_prefix(err, "backing file: ");
 	for (uint64_t at = from; at < to; at += n, first++) {
 		n = min_u64(copy->unit, to - at);

@@ -151,7 +151,7 @@ static int load_extents(const struct copy *copy, struct chunk *chunk,
 			if (!copy->salvage)
 				return -1;
 			extent = (struct extent){ .kind = EXTENT_DATA,
-				.length = to - at };
+						  .length = to - at };
 			layer = top;
 		}
 		end = at + extent.length;

@@ -54,8 +54,8 @@ static int place_plain(struct copy *copy, struct chunk *chunk, uint64_t first,
 	struct write_plan plan;
 
 	/* The copy's last unit may reach beyond the last cluster. */
-	to = min_u64(to, round_up(chunk->length, max_u64(target->unit,
-							 target->cluster_size)));
+	to = min_u64(to, round_up(chunk->length,
+				  max_u64(target->unit, target->cluster_size)));
 	for (; at < to; at += n) {
 		if (target->ops->prepare_write(target, start + at, to - at,
 					       &plan, err) < 0)
@@ -73,8 +73,7 @@ static int place_compressed(struct copy *copy, struct chunk *chunk,
 	struct image *target = copy->target;
 	struct write_plan plan;
 
-	if (target->ops->prepare_compressed(target,
-					    place_of(copy, chunk, unit),
+	if (target->ops->prepare_compressed(target, place_of(copy, chunk, unit),
 					    chunk->stored[unit], &plan,
 					    err) < 0)
 		return -1;
@@ -203,8 +202,8 @@ int chunk_place(struct copy *copy, struct chunk *chunk, struct gild_error *err)
 	ret = make_room(copy, chunk->start + chunk->length, err);
 	if (!ret) {
 		tail = tail_length(copy, chunk);
-		ret = place_units(copy, chunk, chunk_units(copy, chunk) -
-				  (tail != 0), err);
+		ret = place_units(copy, chunk,
+				  chunk_units(copy, chunk) - (tail != 0), err);
 		if (!ret && tail)
 			ret = place_tail(copy, chunk, tail, err);
 	}
@@ -298,8 +297,8 @@ static int tell(struct copy *copy, const struct chunk *chunk,
 		at = i * copy->unit;
 		to = min_u64(end * copy->unit, chunk->length);
 		if (chunk->states[i] == UNIT_DATA &&
-		    image_wrote(copy->target, place_of(copy, chunk, i),
-				to - at, err) < 0)
+		    image_wrote(copy->target, place_of(copy, chunk, i), to - at,
+				err) < 0)
 			return -1;
 	}
 	return 0;

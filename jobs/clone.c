@@ -141,8 +141,8 @@ static int fill(struct cloning *c, struct storage *storage,
 static int fill_file(struct cloning *c, const struct newfile *file,
 		     struct gild_error *err)
 {
-	struct storage *storage = create_storage(file, &c->create,
-						 STORAGE_WRITE, err);
+	struct storage *storage =
+		create_storage(file, &c->create, STORAGE_WRITE, err);
 	int result;
 
 	if (!storage)

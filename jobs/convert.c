@@ -33,8 +33,8 @@ static bool is_raw(const struct gild_convert_options *options)
 static bool has_option(const struct gild_convert_options *options,
 		       const char *name, const char *fallback)
 {
-	const char *value = option_get(options->options, options->option_count,
-				       name);
+	const char *value =
+		option_get(options->options, options->option_count, name);
 
 	return value && strcmp(value, fallback) != 0;
 }
@@ -54,7 +54,8 @@ static int check_streams(const struct gild_convert_options *options,
 	if (!options->source_count && options->part)
 		return fail(err, GILD_ERR_INVALID, 0,
 			    "a stream is copied as a whole");
-	if (!options->source_count && has_option(options, "preallocation", "off"))
+	if (!options->source_count &&
+	    has_option(options, "preallocation", "off"))
 		return fail(err, GILD_ERR_UNSUPPORTED, 0,
 			    "no space can be set aside for a stream, whose "
 			    "length is not known");
@@ -184,8 +185,8 @@ static bool may_share(const struct copy *copy,
 		      const struct gild_convert_options *options)
 {
 	return !options->no_reflink && !options->compress &&
-	       !options->no_create && !options->backing &&
-	       !options->salvage && copy->target_is_zero &&
+	       !options->no_create && !options->backing && !options->salvage &&
+	       copy->target_is_zero &&
 	       options->sparse_size == GILD_SPARSE_DEFAULT;
 }
 
@@ -197,7 +198,8 @@ static int fill_target(struct copy *copy,
 
 	if (may_share(copy, options))
 		ret = share_run(copy, err);
-	return ret == 1 ? copy_run(copy, copy_workers(options->workers), err) : ret;
+	return ret == 1 ? copy_run(copy, copy_workers(options->workers), err) :
+			  ret;
 }
 
 static int to_image(const struct source *source,
@@ -287,12 +289,12 @@ int gild_convert(const struct gild_convert_options *options,
 	struct source source;
 
 	if (check_options(options, err) < 0 ||
-	    source_init(&source, options->sources, options->source_count,
-			err) < 0 ||
+	    source_init(&source, options->sources, options->source_count, err) <
+		    0 ||
 	    bitmaps_check(&source, options, err) < 0)
 		return -1;
-	if (options->part && source_cut(&source, options->start,
-					options->length, err) < 0)
+	if (options->part &&
+	    source_cut(&source, options->start, options->length, err) < 0)
 		return -1;
 	if (options->keep_snapshots)
 		return with_snapshots(&source, options, job, err);

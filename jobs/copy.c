@@ -223,8 +223,7 @@ static int chunk_init(const struct copy *copy, struct chunk *chunk,
 		chunk->links = calloc(units, sizeof(*chunk->links));
 	if (!chunk->data || !chunk->states || !chunk->stored ||
 	    !chunk->placed || (copy->base && !chunk->below) ||
-	    (copy->compress && !chunk->packed) ||
-	    (copy->past && !chunk->links))
+	    (copy->compress && !chunk->packed) || (copy->past && !chunk->links))
 		return fail_nomem(err);
 	return 0;
 }

@@ -23,7 +23,7 @@ struct past;
 /* What is to be done with a unit of the target; of what is found out bit by
  * bit the later ones count. */
 enum unit_state {
-	UNIT_KEEP, /* nothing: the target has the same */
+	UNIT_KEEP,  /* nothing: the target has the same */
 	UNIT_LEAVE, /* to the backing file, which has the same */
 	UNIT_ZERO,
 	UNIT_DATA,
@@ -33,40 +33,40 @@ enum unit_state {
 struct copy {
 	/* Set by the caller, immutable while workers run. */
 	struct source source;
-	int stream_in;             /* or, without images, from here */
-	bool stream_is_raw;        /* whatever it begins with */
-	struct image *target;      /* or NULL: */
-	int stream_out;            /* raw, to here */
-	uint64_t chunk;            /* bytes; multiple of unit */
-	uint64_t unit;             /* zeros are found, space is given by this */
+	int stream_in;	      /* or, without images, from here */
+	bool stream_is_raw;   /* whatever it begins with */
+	struct image *target; /* or NULL: */
+	int stream_out;	      /* raw, to here */
+	uint64_t chunk;	      /* bytes; multiple of unit */
+	uint64_t unit;	      /* zeros are found, space is given by this */
 	bool compress;
-	bool find_zeros;           /* unless -S 0 */
-	bool target_is_zero;       /* where nothing is written */
-	bool keeps_rest;           /* the target held something before: what is
+	bool find_zeros;	 /* unless -S 0 */
+	bool target_is_zero;	 /* where nothing is written */
+	bool keeps_rest;	 /* the target held something before: what is
 				    * behind the source's end stays */
-	unsigned keep_depth;       /* what layers from this depth on have is
+	unsigned keep_depth;	 /* what layers from this depth on have is
 				    * there already; 0: copy all */
-	struct image *base;        /* the target's backing file, to compare
+	struct image *base;	 /* the target's backing file, to compare
 				    * with, or NULL */
-	const struct past *past;   /* of the disk, which the target has; NULL:
+	const struct past *past; /* of the disk, which the target has; NULL:
 				    * none, it has nothing */
-	uint64_t shift;            /* from offsets of the source to those of
+	uint64_t shift;		 /* from offsets of the source to those of
 				    * the target; a multiple of its units */
-	bool is_part;              /* of a job, whose total is set */
+	bool is_part;		 /* of a job, whose total is set */
 	bool salvage;
 	void (*warn)(void *opaque, const char *message);
 	void *opaque;
 	struct gild_job *job;
 
 	/* Lock order: taking, lock. */
-	pthread_mutex_t taking;    /* for the next three; also while it waits
+	pthread_mutex_t taking; /* for the next three; also while it waits
 				    * for a stream */
-	uint64_t next;             /* where the next chunk begins */
-	uint64_t streamed;         /* bytes that came in */
-	bool ended;                /* of the stream */
-	pthread_mutex_t lock;      /* for all below */
-	pthread_cond_t moved;      /* turn, or failed */
-	uint64_t turn;             /* whose turn it is to place */
+	uint64_t next;		/* where the next chunk begins */
+	uint64_t streamed;	/* bytes that came in */
+	bool ended;		/* of the stream */
+	pthread_mutex_t lock;	/* for all below */
+	pthread_cond_t moved;	/* turn, or failed */
+	uint64_t turn;		/* whose turn it is to place */
 	bool failed;
 	struct gild_error error;
 };
@@ -74,20 +74,20 @@ struct copy {
 /* A unit or more with host space for it. */
 struct placed {
 	struct write_plan plan;
-	uint64_t offset;           /* of the disk, within the plan */
+	uint64_t offset; /* of the disk, within the plan */
 	const unsigned char *bytes;
 	uint64_t length;
 };
 
 struct chunk {
-	uint64_t from;             /* its turn comes at */
-	uint64_t start, length;    /* of the disk */
-	unsigned char *data;       /* copy.chunk bytes */
-	unsigned char *below;      /* with a base: what it holds there */
-	unsigned char *packed;     /* compressed units, one behind the other */
-	enum unit_state *states;   /* of each unit */
-	uint32_t *stored;          /* length in packed; 0: plain */
-	uint32_t *links;           /* with a past: of UNIT_LINK, to which */
+	uint64_t from;		 /* its turn comes at */
+	uint64_t start, length;	 /* of the disk */
+	unsigned char *data;	 /* copy.chunk bytes */
+	unsigned char *below;	 /* with a base: what it holds there */
+	unsigned char *packed;	 /* compressed units, one behind the other */
+	enum unit_state *states; /* of each unit */
+	uint32_t *stored;	 /* length in packed; 0: plain */
+	uint32_t *links;	 /* with a past: of UNIT_LINK, to which */
 	struct placed *placed;
 	size_t placed_count;
 };

@@ -19,7 +19,7 @@ struct emit {
 	struct image *layout;
 	const struct source *source;
 	int fd;
-	uint64_t at;           /* in the file */
+	uint64_t at;	       /* in the file */
 	unsigned char *buffer; /* PIECE bytes */
 	struct gild_job *job;
 };

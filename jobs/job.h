@@ -13,8 +13,8 @@
 struct gild_job {
 	_Atomic uint64_t done, total;
 	_Atomic bool cancelled;
-	_Atomic uint64_t rate;	/* bytes a second; 0: as fast as it goes */
-	_Atomic uint64_t due;	/* when the next bytes may move, in ns */
+	_Atomic uint64_t rate; /* bytes a second; 0: as fast as it goes */
+	_Atomic uint64_t due;  /* when the next bytes may move, in ns */
 };
 
 static inline void job_total(struct gild_job *job, uint64_t bytes)

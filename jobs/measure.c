@@ -30,8 +30,8 @@ static int count_used(struct image *image, uint64_t unit, uint64_t *used,
 
 	*used = 0;
 	for (uint64_t at = 0; at < image->size; at += extent.length) {
-		if (chain_map_deep(image, at, image->size - at, &extent,
-				   &layer, err) < 0)
+		if (chain_map_deep(image, at, image->size - at, &extent, &layer,
+				   err) < 0)
 			return -1;
 		if (extent.kind == EXTENT_ZERO)
 			continue;

@@ -20,7 +20,7 @@ struct past {
 				     * the one that is copied */
 	struct image *const *taken; /* views of the target's snapshots: of the
 				     * count earlier ones */
-	size_t count;               /* at least 1 */
+	size_t count;		    /* at least 1 */
 };
 
 /* How much of the source, from offset on, is in the target already? */

@@ -19,10 +19,10 @@
 #define PIECE (1U << 20)
 
 struct rebase {
-	struct image *image;   /* still with its old backing file */
-	struct image *fresh;   /* the new one, or NULL: none */
-	uint64_t unit;         /* of comparing and writing */
-	uint64_t piece;        /* read at a time; whole units */
+	struct image *image; /* still with its old backing file */
+	struct image *fresh; /* the new one, or NULL: none */
+	uint64_t unit;	     /* of comparing and writing */
+	uint64_t piece;	     /* read at a time; whole units */
 	unsigned char *old_bytes, *new_bytes; /* piece each */
 	bool compress;
 	struct gild_job *job;
@@ -65,13 +65,13 @@ static int compare_piece(const struct rebase *rebase, uint64_t offset,
 {
 	uint64_t n;
 
-	if (image_read(rebase->image, rebase->old_bytes, length, offset,
-		       err) < 0 ||
+	if (image_read(rebase->image, rebase->old_bytes, length, offset, err) <
+		    0 ||
 	    read_new(rebase, offset, length, err) < 0)
 		return -1;
 	for (uint64_t at = 0; at < length; at += n) {
-		n = min_u64(rebase->unit -
-			    ((offset + at) & (rebase->unit - 1)), length - at);
+		n = min_u64(rebase->unit - ((offset + at) & (rebase->unit - 1)),
+			    length - at);
 		if (memcmp(rebase->old_bytes + at, rebase->new_bytes + at, n) &&
 		    keep_old(rebase, rebase->old_bytes + at, n, offset + at,
 			     err) < 0)
@@ -90,8 +90,8 @@ static int map_new(const struct rebase *rebase, uint64_t offset,
 	if (!rebase->fresh || offset >= rebase->fresh->size)
 		return 0;
 	return chain_map_deep(rebase->fresh, offset,
-			 min_u64(length, rebase->fresh->size - offset), extent,
-			 &layer, err);
+			      min_u64(length, rebase->fresh->size - offset),
+			      extent, &layer, err);
 }
 
 /* Do both lead to the same bytes of one file? */
@@ -100,7 +100,8 @@ static bool same_place(const struct extent *a, const struct extent *b)
 	if (a->kind == EXTENT_ZERO)
 		return b->kind == EXTENT_ZERO;
 	return a->kind == b->kind && a->host_offset == b->host_offset &&
-	       (a->kind != EXTENT_COMPRESSED || a->unit_start == b->unit_start) &&
+	       (a->kind != EXTENT_COMPRESSED ||
+		a->unit_start == b->unit_start) &&
 	       image_same_file(a->storage, b->storage);
 }
 
@@ -112,7 +113,8 @@ static int64_t rebase_piece(const struct rebase *rebase, uint64_t offset,
 	struct extent old, fresh;
 	struct image *layer;
 
-	if (chain_map_deep(rebase->image, offset, length, &old, &layer, err) < 0 ||
+	if (chain_map_deep(rebase->image, offset, length, &old, &layer, err) <
+		    0 ||
 	    map_new(rebase, offset, old.length, &fresh, err) < 0)
 		return -1;
 	length = min_u64(old.length, fresh.length);
@@ -121,7 +123,7 @@ static int64_t rebase_piece(const struct rebase *rebase, uint64_t offset,
 	if (length > rebase->piece)
 		length = rebase->piece - (offset & (rebase->unit - 1));
 	return compare_piece(rebase, offset, length, err) < 0 ? -1 :
-							       (int64_t)length;
+								(int64_t)length;
 }
 
 static int rebase_all(const struct rebase *rebase, struct gild_error *err)
@@ -240,8 +242,7 @@ int gild_rebase(struct gild_image *handle,
 
 	if (check_options(image, options, err) < 0)
 		return -1;
-	if (!options->unchecked &&
-	    rebase_safely(image, options, job, err) < 0)
+	if (!options->unchecked && rebase_safely(image, options, job, err) < 0)
 		return -1;
 	if (image->ops->set_backing(image, options->backing,
 				    options->backing_format, err) < 0)

@@ -157,8 +157,8 @@ static int share_stretch(struct copy *copy, struct stretch *stretch,
 
 	if (stretch->zero) {
 		*done = at + stretch->length == copy->source.size ?
-			stretch->length :
-			round_down(stretch->length, copy->unit);
+				stretch->length :
+				round_down(stretch->length, copy->unit);
 		return 0;
 	}
 	length = shareable(copy, stretch);
@@ -205,8 +205,7 @@ static bool can_share(struct storage *target, struct storage *source)
 
 	if (target_fd < 0 || storage_descriptor(source) < 0 || !path ||
 	    fstat(target_fd, &a) || fstat(storage_descriptor(source), &b) ||
-	    !S_ISREG(a.st_mode) || !S_ISREG(b.st_mode) ||
-	    a.st_dev != b.st_dev)
+	    !S_ISREG(a.st_mode) || !S_ISREG(b.st_mode) || a.st_dev != b.st_dev)
 		return false;
 	name = strdup(target->path);
 	if (!name)

@@ -28,7 +28,8 @@ int source_cut(struct source *source, uint64_t start, uint64_t length,
 	if (!range_within(start, length, source->size))
 		return fail(err, GILD_ERR_RANGE, 0,
 			    "%llu bytes at %llu lie beyond the end of the "
-			    "source (%llu)", (unsigned long long)length,
+			    "source (%llu)",
+			    (unsigned long long)length,
 			    (unsigned long long)start,
 			    (unsigned long long)source->size);
 	source->start = start;

@@ -11,8 +11,8 @@
 struct source {
 	struct gild_image *const *images; /* borrowed */
 	size_t count;
-	uint64_t start;                   /* left out before offset 0 */
-	uint64_t size;                    /* from there on */
+	uint64_t start; /* left out before offset 0 */
+	uint64_t size;	/* from there on */
 };
 
 int source_init(struct source *source, struct gild_image *const *images,

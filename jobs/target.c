@@ -153,10 +153,10 @@ static int make(struct target *target, const struct source *source,
 	target->image->unpublished = !target->file.in_place;
 	/* A device holds what it held, and zeros that are decrypted are none;
 	 * but unallocated clusters read as zeros wherever the image lies. */
-	target->is_zero = !options->backing && !keeps_data(options) &&
-			  ((!target->file.is_device &&
-			    !target->image->encryption) ||
-			   target->image->cluster_size);
+	target->is_zero =
+		!options->backing && !keeps_data(options) &&
+		((!target->file.is_device && !target->image->encryption) ||
+		 target->image->cluster_size);
 	target->keeps_rest = target->file.is_device &&
 			     !target->image->cluster_size;
 	return 0;
@@ -194,7 +194,8 @@ static int open_existing(struct target *target, const struct source *source,
 	if (gild_size(image) < size)
 		return fail(err, GILD_ERR_RANGE, 0,
 			    "%s: is smaller (%llu bytes) than the source "
-			    "(%llu)", options->target,
+			    "(%llu)",
+			    options->target,
 			    (unsigned long long)gild_size(image),
 			    (unsigned long long)size);
 	return 0;
@@ -220,9 +221,9 @@ int target_open(struct target *target, const struct source *source,
 	*target = (struct target){ 0 };
 	if (check_sources(source, options, err) < 0)
 		return -1;
-	ret = options->no_create ? open_existing(target, source, size, options,
-					     err) :
-				   make(target, source, size, options, err);
+	ret = options->no_create ?
+		      open_existing(target, source, size, options, err) :
+		      make(target, source, size, options, err);
 	if (ret < 0)
 		target_abandon(target);
 	else
@@ -255,8 +256,8 @@ int target_open_layout(struct target *target, const struct source *source,
 	*target = (struct target){ .is_zero = !options->backing };
 	if (fd < 0)
 		return -1;
-	storage = storage_file_from_fd(fd, "standard output", STORAGE_WRITE,
-				       err);
+	storage =
+		storage_file_from_fd(fd, "standard output", STORAGE_WRITE, err);
 	if (!storage)
 		return -1;
 	if (create_prepare(".", registry_find(create.format), &create, err) ||

@@ -11,12 +11,12 @@
 
 struct target {
 	struct image *image;
-	struct image *base;    /* its backing file, for reading, or NULL */
-	struct newfile file;   /* where has_file */
+	struct image *base;	    /* its backing file, for reading, or NULL */
+	struct newfile file;	    /* where has_file */
 	struct companion companion; /* the data file that it was made with */
-	bool has_file;         /* made here, not published yet */
-	bool is_zero;          /* reads as zeros where nothing was written */
-	bool keeps_rest;       /* may be larger than the source, and what is
+	bool has_file;		    /* made here, not published yet */
+	bool is_zero;	 /* reads as zeros where nothing was written */
+	bool keeps_rest; /* may be larger than the source, and what is
 				* there stays */
 };
 

@@ -112,8 +112,8 @@ struct storage *storage_null_new(uint64_t size, struct gild_error *err)
 
 	if (!null)
 		return fail_null(err, GILD_ERR_NOMEM, 0, "out of memory");
-	if (storage_init(&null->base, &null_ops, "null-co://", STORAGE_WRITE, err) <
-	    0) {
+	if (storage_init(&null->base, &null_ops, "null-co://", STORAGE_WRITE,
+			 err) < 0) {
 		free(null);
 		return NULL;
 	}

@@ -179,13 +179,14 @@ static int check_place(struct storage *inner, uint64_t start, uint64_t length,
 	if (start > size)
 		return fail(err, GILD_ERR_RANGE, 0,
 			    "%s: offset %llu lies behind the end of the file "
-			    "(%llu)", inner->path, (unsigned long long)start,
+			    "(%llu)",
+			    inner->path, (unsigned long long)start,
 			    (unsigned long long)size);
 	if (length != UINT64_MAX && length > size - start)
 		return fail(err, GILD_ERR_RANGE, 0,
 			    "%s: offset %llu and size %llu reach behind the "
-			    "end of the file (%llu)", inner->path,
-			    (unsigned long long)start,
+			    "end of the file (%llu)",
+			    inner->path, (unsigned long long)start,
 			    (unsigned long long)length,
 			    (unsigned long long)size);
 	return 0;

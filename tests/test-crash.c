@@ -224,9 +224,9 @@ static bool may_be_v2(const struct crash_base *base, const struct op *ops,
 		has_snapshot |= ops[i].kind == OP_SNAPSHOT;
 		if (v2 && ops[i].kind == OP_RESIZE && has_snapshot)
 			return false;
-		if (v2 && ((ops[i].kind >= OP_SNAPSHOT &&
-			    ops[i].kind <= OP_DELETE) ||
-			   ops[i].kind == OP_ADOPT))
+		if (v2 &&
+		    ((ops[i].kind >= OP_SNAPSHOT && ops[i].kind <= OP_DELETE) ||
+		     ops[i].kind == OP_ADOPT))
 			return false;
 		if (ops[i].kind == OP_AMEND)
 			v2 = ops[i].seed == AMEND_V2;

@@ -41,9 +41,8 @@ struct verb {
 
 extern const struct verb verb_amend, verb_bench, verb_bitmap, verb_check,
 	verb_clone, verb_commit, verb_compare, verb_convert, verb_create,
-	verb_dd, verb_info, verb_map, verb_measure, verb_mount,
-	verb_partitions, verb_rebase, verb_resize, verb_serve, verb_snapshot,
-	verb_unmount;
+	verb_dd, verb_info, verb_map, verb_measure, verb_mount, verb_partitions,
+	verb_rebase, verb_resize, verb_serve, verb_snapshot, verb_unmount;
 
 /* ------------------------------------------- personality.c: our name -- */
 
@@ -94,7 +93,7 @@ struct action_list {
 	struct action {
 		const struct option_row *row;
 		const char *argument; /* points into argv; NULL: none */
-	} *items;
+	} * items;
 	size_t count;
 };
 
@@ -140,8 +139,7 @@ void option_list_print(const struct gild_option_help *rows);
 
 /* Print what a format offers, as "-o help" does. has_file: beside the name of
  * a file, which under qemu-img's name changes the words around it. */
-int option_list_help(const char *format, bool has_file,
-		     struct gild_error *err);
+int option_list_help(const char *format, bool has_file, struct gild_error *err);
 
 /* --------------------------------------------------------------- open.c -- */
 
@@ -149,7 +147,7 @@ int option_list_help(const char *format, bool has_file,
 struct open_arguments {
 	const char *format;
 	const char *backing_format;
-	const char *below; /* --allow-backing */
+	const char *below;    /* --allow-backing */
 	const char *snapshot; /* read this one: a name, or snapshot.id=ID ... */
 	bool untrusted, share;
 	bool stored_names; /* follow what only QEMU takes for a name */
@@ -214,8 +212,8 @@ int check_clones(struct gild_image *image, bool force, struct gild_error *err);
 int check_clones_below(struct gild_image *image, const char *base, bool force,
 		       struct gild_error *err);
 
-#define FORCE_ROW(type, member)                \
-	FLAG_ROW(0, "force", type, member,     \
+#define FORCE_ROW(type, member)            \
+	FLAG_ROW(0, "force", type, member, \
 		 "even if images beside it build on it")
 
 /* ------------------------------------------------------------- stream.c -- */
@@ -256,27 +254,27 @@ void secrets_wipe(void);
 		0, NULL, NULL, OPTION_FLAG, 0, NULL \
 	}
 
-#define SECRET_ROWS                                                         \
-	{ 0, "secret-file", "FILE", OPTION_SECRET, 0,                       \
-	  "a passphrase of encrypted images" },                             \
-	{                                                                   \
-		0, "object", "DEFINITION", OPTION_OBJECT, 0,                    \
+#define SECRET_ROWS                                                           \
+	{ 0,	  "secret-file",                                              \
+	  "FILE", OPTION_SECRET,                                              \
+	  0,	  "a passphrase of encrypted images" },                       \
+	{                                                                     \
+		0, "object", "DEFINITION", OPTION_OBJECT, 0,                  \
 			"the same as secret,id=ID,file=FILE (qemu-img's way)" \
 	}
 
-#define DOOR_ROWS(type, open)                                             \
-	STRING_ROW(0, "backing-format", "FMT", type, open.backing_format, \
-		   "format of backing files for which none is recorded"), \
-		STRING_ROW(0, "allow-backing", "DIR", type, open.below,   \
-			   "open backing files only below DIR"),          \
-		FLAG_ROW(0, "untrusted", type, open.untrusted,            \
-			 "open no file that the image names"),            \
-		FLAG_ROW(0, "allow-stored-names", type,                   \
-			 open.stored_names,                               \
-			 "follow json:, file: and nbd: names in images, too"),  \
+#define DOOR_ROWS(type, open)                                                  \
+	STRING_ROW(0, "backing-format", "FMT", type, open.backing_format,      \
+		   "format of backing files for which none is recorded"),      \
+		STRING_ROW(0, "allow-backing", "DIR", type, open.below,        \
+			   "open backing files only below DIR"),               \
+		FLAG_ROW(0, "untrusted", type, open.untrusted,                 \
+			 "open no file that the image names"),                 \
+		FLAG_ROW(0, "allow-stored-names", type, open.stored_names,     \
+			 "follow json:, file: and nbd: names in images, too"), \
 		SECRET_ROWS
 
-#define SNAPSHOT_ROW(letter, type, open)                               \
+#define SNAPSHOT_ROW(letter, type, open)                                \
 	STRING_ROW(letter, "snapshot", "SNAPSHOT", type, open.snapshot, \
 		   "read this internal snapshot (id, else name)")
 
@@ -284,12 +282,12 @@ void secrets_wipe(void);
 	FLAG_ROW('U', "force-share", type, open.share, \
 		 "read also while another process writes")
 
-#define SPEC_ROW(type, open)                           \
-	FLAG_ROW(0, "image-opts", type, open.spec,     \
+#define SPEC_ROW(type, open)                       \
+	FLAG_ROW(0, "image-opts", type, open.spec, \
 		 "names are driver=...,file.filename=...")
 
-#define SOURCE_ROWS(type, open)                                  \
-	STRING_ROW('f', "format", "FMT", type, open.format,      \
+#define SOURCE_ROWS(type, open)                                      \
+	STRING_ROW('f', "format", "FMT", type, open.format,          \
 		   "raw, qcow2, luks (otherwise the name decides)"), \
 		SPEC_ROW(type, open), DOOR_ROWS(type, open)
 
@@ -298,8 +296,8 @@ void secrets_wipe(void);
 		0, "output", "human|json", OPTION_OUTPUT,                 \
 			offsetof(type, member), "how to print the result" \
 	}
-#define ACTION_ROW(name, argument, type, member, help)                      \
-	{                                                                   \
+#define ACTION_ROW(name, argument, type, member, help)                         \
+	{                                                                      \
 		0, name, argument, OPTION_ACTION, offsetof(type, member), help \
 	}
 #define QUIET_ROW(type, member) \
@@ -315,10 +313,11 @@ void secrets_wipe(void);
 		'm', "workers", "N", OPTION_WORKERS, offsetof(type, member), \
 			"threads (otherwise one a processor)"                \
 	}
-#define RATE_ROW(type, member)                                                \
-	{                                                                     \
-		'r', "rate-limit", "RATE", OPTION_SIZE,                       \
-			offsetof(type, member), "copy at most RATE bytes a second" \
+#define RATE_ROW(type, member)                             \
+	{                                                  \
+		'r', "rate-limit", "RATE", OPTION_SIZE,    \
+			offsetof(type, member),            \
+			"copy at most RATE bytes a second" \
 	}
 #define CACHE_ROW(letter, name, type, member, help)                         \
 	{                                                                   \

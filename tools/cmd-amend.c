@@ -134,8 +134,7 @@ static int work(const struct arguments *arguments,
 	if (arguments->options.help)
 		return help(arguments, operands, err) < 0;
 	if (operands->count != 1)
-		return tool_misuse(err, "amend needs the name of one image"),
-		       1;
+		return tool_misuse(err, "amend needs the name of one image"), 1;
 	if (!arguments->options.count)
 		return tool_misuse(err, "what to change is needed (-o)"), 1;
 	/* What is gained must not show what a backing file has there. */

@@ -114,9 +114,9 @@ static const struct {
 	int (*act)(const struct bitmap *bitmap, const char *argument,
 		   struct gild_error *err);
 } actions[] = {
-	{ "add", add },		{ "remove", remove_it },
-	{ "clear", clear },	{ "remove-all", remove_all },
-	{ "enable", enable },	{ "disable", disable },
+	{ "add", add },	      { "remove", remove_it },
+	{ "clear", clear },   { "remove-all", remove_all },
+	{ "enable", enable }, { "disable", disable },
 	{ "merge", merge },
 };
 

@@ -41,9 +41,9 @@ static int commit(const struct arguments *arguments, struct gild_image *image,
 	if (check_clones_below(image, arguments->base, arguments->force, err) <
 	    0)
 		return 1;
-	progress = progress_start(
-		arguments->quiet ? PROGRESS_NONE : arguments->progress, 0,
-		"committing", err);
+	progress = progress_start(arguments->quiet ? PROGRESS_NONE :
+						     arguments->progress,
+				  0, "committing", err);
 	if (!progress)
 		return 1;
 	gild_job_limit(progress_job(progress), arguments->rate);

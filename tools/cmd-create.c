@@ -296,13 +296,12 @@ static int create_image(struct arguments *arguments,
 			const struct operands *operands, struct gild_error *err)
 {
 	bool is_spec;
-	const char *path = target_name(operands->items[0], false, false,
-				       &is_spec, err);
+	const char *path =
+		target_name(operands->items[0], false, false, &is_spec, err);
 	struct option_list *options = &arguments->options;
 	struct gild_create_options create = {
-		.format =
-			target_format(operands->items[0],
-				      arguments->open.format, "-f", err),
+		.format = target_format(operands->items[0],
+					arguments->open.format, "-f", err),
 		.policy = open_policy(&arguments->open),
 		.flags = (arguments->unchecked ? GILD_CREATE_UNCHECKED : 0) |
 			 (arguments->sync ? GILD_CREATE_SYNC : 0),

@@ -275,8 +275,8 @@ static int run(const struct verb *verb, int argc, char **argv,
 		return parsed == PARSE_FAILED;
 	if (operands.count != 1)
 		return tool_misuse(err, "the name of one image is needed"), 1;
-	image = open_image(&arguments.open, operands.items[0],
-			   GILD_OPEN_LOCKED, err);
+	image = open_image(&arguments.open, operands.items[0], GILD_OPEN_LOCKED,
+			   err);
 	if (!image)
 		return 1;
 	return close_image(image, print_map(&arguments, image, err) < 0, err);

@@ -75,9 +75,9 @@ static int work(const struct arguments *arguments,
 	struct gild_image *image;
 
 	if (arguments->options.help)
-		return option_list_help(
-			arguments->format ? arguments->format : "raw", false,
-			err);
+		return option_list_help(arguments->format ? arguments->format :
+							    "raw",
+					false, err);
 	if (operands->count > 1)
 		return tool_misuse(err, "only one image can be measured");
 	if (has_size && operands->count)

@@ -50,9 +50,9 @@ static int rebase(const struct arguments *arguments, struct gild_image *image,
 
 	if (check_clones(image, arguments->force, err) < 0)
 		return 1;
-	progress = progress_start(
-		arguments->quiet ? PROGRESS_NONE : arguments->progress, 0,
-		"rebasing", err);
+	progress = progress_start(arguments->quiet ? PROGRESS_NONE :
+						     arguments->progress,
+				  0, "rebasing", err);
 	if (!progress)
 		return 1;
 	status = gild_rebase(image, &options, progress_job(progress), err) < 0;

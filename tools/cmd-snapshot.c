@@ -74,8 +74,8 @@ static int list(const struct arguments *arguments, struct gild_image *image,
 }
 
 /* qemu-img deletes by name alone: an id may be the name of another one. */
-static int delete(struct gild_image *image, const char *name,
-		  struct gild_error *err)
+static int delete (struct gild_image *image, const char *name,
+		   struct gild_error *err)
 {
 	struct gild_info *info;
 	const char *id;
@@ -111,7 +111,7 @@ static int call(const struct arguments *arguments, struct gild_image *image,
 	} else {
 		what = "delete";
 		name = arguments->delete;
-		result = delete(image, name, err);
+		result = delete (image, name, err);
 	}
 	if (result < 0)
 		qemu_prefix(err, "Could not %s snapshot '%s': ", what, name);
@@ -215,15 +215,17 @@ static int work(const struct arguments *arguments,
 	int changes =
 		!!arguments->create + !!arguments->apply + !!arguments->delete;
 	unsigned flags = changes ? GILD_OPEN_WRITE | GILD_OPEN_NO_BACKING |
-					     GILD_OPEN_LOCKED :
+					   GILD_OPEN_LOCKED :
 				   GILD_OPEN_INSPECT;
 	struct gild_image *image;
 
 	if (arguments->options.help)
 		return option_list_help(arguments->format ? arguments->format :
-							    "raw", false, err);
-	if (check_arguments(arguments, changes + arguments->list +
-						!!arguments->export, err) < 0)
+							    "raw",
+					false, err);
+	if (check_arguments(arguments,
+			    changes + arguments->list + !!arguments->export,
+			    err) < 0)
 		return -1;
 	if (arguments->export)
 		return export(arguments, operands, err);

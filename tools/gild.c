@@ -15,11 +15,13 @@
 #include "tools/personality.h"
 
 static const struct verb *const verbs[] = {
-	&verb_create,	&verb_clone,   &verb_convert, &verb_info,
-	&verb_map,	&verb_measure, &verb_check,   &verb_compare,
-	&verb_snapshot, &verb_resize,  &verb_commit,  &verb_rebase,
-	&verb_amend,	&verb_bitmap,  &verb_dd,      &verb_bench,
-	&verb_partitions, &verb_serve, &verb_mount, &verb_unmount, NULL,
+	&verb_create, &verb_clone,	&verb_convert,
+	&verb_info,   &verb_map,	&verb_measure,
+	&verb_check,  &verb_compare,	&verb_snapshot,
+	&verb_resize, &verb_commit,	&verb_rebase,
+	&verb_amend,  &verb_bitmap,	&verb_dd,
+	&verb_bench,  &verb_partitions, &verb_serve,
+	&verb_mount,  &verb_unmount,	NULL,
 };
 
 enum {

@@ -100,8 +100,7 @@ static void print_snapshot(const struct gild_snapshot *snapshot)
 	print_padded(snapshot->id, is_qemu_img() ? 7 : 9);
 	print_padded(snapshot->name, 16);
 	printf("%8s%20s%*s%11s\n", human_size(snapshot->vm_state_size, size),
-	       day, is_qemu_img() ? 16 : 13, ran,
-	       icount);
+	       day, is_qemu_img() ? 16 : 13, ran, icount);
 }
 
 void info_snapshots_text(const struct gild_info *info)

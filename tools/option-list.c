@@ -166,8 +166,7 @@ void option_list_print(const struct gild_option_help *rows)
 		print_row(row);
 }
 
-int option_list_help(const char *format, bool has_file,
-		     struct gild_error *err)
+int option_list_help(const char *format, bool has_file, struct gild_error *err)
 {
 	const struct gild_option_help *rows = gild_create_help(format);
 

@@ -14,7 +14,7 @@
 #include "tools/personality.h"
 
 enum {
-	MAX_ROWS = 64, /* aliases included */
+	MAX_ROWS = 64,	 /* aliases included */
 	VALUE_ROW = 256, /* + index: a row, by its long name */
 	VALUE_HELP = VALUE_ROW + MAX_ROWS,
 	VALUE_LIST,

@@ -29,9 +29,9 @@ const char *program_name(void)
 bool personality_has_verb(const char *name)
 {
 	static const char *const verbs[] = {
-		"amend",   "bench",   "bitmap", "check",    "commit",
-		"compare", "convert", "create", "dd",	    "info",
-		"map",	   "measure", "rebase", "resize",   "snapshot",
+		"amend",   "bench",   "bitmap", "check",  "commit",
+		"compare", "convert", "create", "dd",	  "info",
+		"map",	   "measure", "rebase", "resize", "snapshot",
 	};
 
 	for (size_t i = 0; i < sizeof(verbs) / sizeof(*verbs); i++) {

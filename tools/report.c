@@ -159,6 +159,6 @@ void report_warning(const char *message)
 	snprintf(warning.message, sizeof(warning.message), "%s", message);
 	if (is_qemu_img())
 		personality_words(&warning, &words);
-	print_line(program_name(), ": warning: ",
-		   is_qemu_img() ? words.message : message);
+	print_line(program_name(),
+		   ": warning: ", is_qemu_img() ? words.message : message);
 }

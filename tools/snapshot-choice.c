@@ -39,8 +39,8 @@ static int read_choice(const struct option_list *list, const char **id,
 	return *id || *name ? 0 : -1;
 }
 
-static char *find_in(struct gild_image *image, const char *id,
-		     const char *name, struct gild_error *err)
+static char *find_in(struct gild_image *image, const char *id, const char *name,
+		     struct gild_error *err)
 {
 	struct gild_info *info = gild_info(image, err);
 	const char *found = info ? snapshot_find(info, id, name) : NULL;
@@ -64,8 +64,10 @@ static char *choose(const struct open_arguments *arguments, const char *path,
 	char *found;
 
 	if (read_choice(list, &id, &name) < 0) {
-		tool_fail(err, "-l takes snapshot.id=ID and snapshot.name=NAME, "
-			  "not '%s'", arguments->snapshot);
+		tool_fail(err,
+			  "-l takes snapshot.id=ID and snapshot.name=NAME, "
+			  "not '%s'",
+			  arguments->snapshot);
 		return NULL;
 	}
 	open.snapshot = NULL;

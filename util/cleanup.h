@@ -18,9 +18,13 @@
 #define AUTO_CLOSE __attribute__((cleanup(cleanup_close)))
 #define AUTO_UNLOCK __attribute__((cleanup(cleanup_unlock), unused))
 
-#define steal_ptr(ptr) \
-	({ __typeof__(ptr) *stolen_ = &(ptr); \
-	   __typeof__(ptr) value_ = *stolen_; *stolen_ = NULL; value_; })
+#define steal_ptr(ptr)                             \
+	({                                         \
+		__typeof__(ptr) *stolen_ = &(ptr); \
+		__typeof__(ptr) value_ = *stolen_; \
+		*stolen_ = NULL;                   \
+		value_;                            \
+	})
 
 static inline void cleanup_free(void *slot)
 {

@@ -178,18 +178,18 @@ int luks_create(const struct luks_area *area,
 /* --- luks-amend.c --------------------------------------------------------- */
 
 /* Rows of a table of what can be changed. */
-#define LUKS_AMEND_ROWS(prefix)                                             \
-	{ prefix "iter-time", "number", "2000",                             \
-	  "milliseconds that the new passphrase takes to try" },            \
-		{ prefix "keyslot", "number", NULL,                         \
-		  "the key slot to change, 0 to 7" },                       \
-		{ prefix "new-secret", "string", NULL,                      \
-		  "id of the secret that a slot becomes active with" },     \
-		{ prefix "old-secret", "string", NULL,                      \
-		  "id of the secret whose slots become inactive" },         \
-	{                                                                   \
-		prefix "state", "string", NULL,                             \
-			"active: add a passphrase; inactive: erase slots"   \
+#define LUKS_AMEND_ROWS(prefix)                                           \
+	{ prefix "iter-time", "number", "2000",                           \
+	  "milliseconds that the new passphrase takes to try" },          \
+		{ prefix "keyslot", "number", NULL,                       \
+		  "the key slot to change, 0 to 7" },                     \
+		{ prefix "new-secret", "string", NULL,                    \
+		  "id of the secret that a slot becomes active with" },   \
+		{ prefix "old-secret", "string", NULL,                    \
+		  "id of the secret whose slots become inactive" },       \
+	{                                                                 \
+		prefix "state", "string", NULL,                           \
+			"active: add a passphrase; inactive: erase slots" \
 	}
 
 /* What options ask for; *wanted: whether they ask for anything. The strings

@@ -90,8 +90,8 @@ int qcow2_alloc_run(struct qcow2 *q, uint64_t want, uint64_t *offset,
 	 * it from here. */
 	q->free_hint = UINT64_MAX;
 	ret = take_run(q, &cluster, want, got, err);
-	q->free_hint = min_u64(q->free_hint,
-			       ret < 0 ? cluster : cluster + *got);
+	q->free_hint =
+		min_u64(q->free_hint, ret < 0 ? cluster : cluster + *got);
 	*offset = cluster << q->cluster_bits;
 	return ret;
 }
@@ -107,8 +107,8 @@ static int count_range(struct qcow2 *q, uint64_t cluster, uint64_t count,
 	*made = false;
 	for (uint64_t c = cluster; c < cluster + count;
 	     c += q->refblock_entries) {
-		if (qcow2_refcount_scan(q, c, 1, &counted, &busy, &free,
-					err) < 0)
+		if (qcow2_refcount_scan(q, c, 1, &counted, &busy, &free, err) <
+		    0)
 			return -1;
 		if (counted)
 			continue;
@@ -117,8 +117,8 @@ static int count_range(struct qcow2 *q, uint64_t cluster, uint64_t count,
 		if (first_free(q, &place, err) < 0)
 			return -1;
 		/* Making room for the place may have made this block, too. */
-		if (qcow2_refcount_scan(q, c, 1, &counted, &busy, &free,
-					err) < 0 ||
+		if (qcow2_refcount_scan(q, c, 1, &counted, &busy, &free, err) <
+			    0 ||
 		    (!counted && qcow2_refblock_new(q, c, place, err) < 0))
 			return -1;
 	}

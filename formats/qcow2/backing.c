@@ -88,8 +88,8 @@ static int set_backing(struct qcow2 *q, const char *name, const char *format,
 	return rename_backing(q, name, format, err);
 }
 
-int qcow2_set_backing(struct image *image, const char *name,
-		      const char *format, struct gild_error *err)
+int qcow2_set_backing(struct image *image, const char *name, const char *format,
+		      struct gild_error *err)
 {
 	struct qcow2 *q = qcow2_of(image);
 	int ret;

@@ -45,8 +45,9 @@ void qcow2_cache_drop(struct qcow2_cache *cache)
 		cache->slices[i] = (struct qcow2_slice){ 0 };
 	}
 	if (cache->buckets)
-		memset(cache->buckets, 0, (cache->bucket_mask + 1ULL) *
-					  sizeof(struct qcow2_slice *));
+		memset(cache->buckets, 0,
+		       (cache->bucket_mask + 1ULL) *
+			       sizeof(struct qcow2_slice *));
 	cache->count = cache->hand = cache->dirty = 0;
 }
 

@@ -119,8 +119,8 @@ static int fill(const struct newfile *file,
 		const struct qcow2_options *options, uint64_t size,
 		struct gild_error *err)
 {
-	struct storage *storage = create_storage(file, create,
-						 STORAGE_WRITE, err);
+	struct storage *storage =
+		create_storage(file, create, STORAGE_WRITE, err);
 	int result;
 
 	if (!storage)

@@ -14,13 +14,12 @@
 #include "util/bytes.h"
 
 struct qcow2_entry {
-	uint64_t word;   /* the descriptor */
+	uint64_t word;	 /* the descriptor */
 	uint64_t bitmap; /* extended only, else 0 */
 };
 
-static inline struct qcow2_entry entry_load(const struct qcow2 *q,
-					    const unsigned char *slice,
-					    uint64_t index)
+static inline struct qcow2_entry
+entry_load(const struct qcow2 *q, const unsigned char *slice, uint64_t index)
 {
 	const unsigned char *at = slice + index * q->entry_size;
 
@@ -89,9 +88,8 @@ static inline uint32_t compressed_length(const struct qcow2 *q,
 			  (compressed_offset(q, entry) & 511));
 }
 
-static inline struct qcow2_entry compressed_entry(const struct qcow2 *q,
-						  uint64_t offset,
-						  uint32_t length)
+static inline struct qcow2_entry
+compressed_entry(const struct qcow2 *q, uint64_t offset, uint32_t length)
 {
 	uint64_t sectors = ((offset + length - 1) >> 9) - (offset >> 9);
 
@@ -121,7 +119,7 @@ static inline uint64_t entry_clusters(const struct qcow2 *q,
 enum entry_kind {
 	ENTRY_UNALLOCATED,
 	ENTRY_DATA,
-	ENTRY_ZERO,       /* without a host cluster */
+	ENTRY_ZERO,	  /* without a host cluster */
 	ENTRY_ZERO_ALLOC, /* with one */
 	ENTRY_COMPRESSED,
 	ENTRY_INVALID,
@@ -155,8 +153,8 @@ static inline enum entry_kind entry_kind(const struct qcow2 *q,
 /* Where a guest offset's entry is. */
 struct l2_position {
 	uint32_t l1_index;
-	uint32_t slice_index;  /* of the slice within the table */
-	uint32_t index;        /* of the entry within the slice */
+	uint32_t slice_index; /* of the slice within the table */
+	uint32_t index;	      /* of the entry within the slice */
 };
 
 static inline struct l2_position l2_position(const struct qcow2 *q,

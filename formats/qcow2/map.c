@@ -30,15 +30,17 @@ static int one_extent(struct qcow2 *q, struct qcow2_entry entry, uint64_t guest,
 
 	*extent = (struct extent){
 		.kind = EXTENT_BACKING,
-		.length = q->subcluster_size -
-			  (guest & (q->subcluster_size - 1)),
+		.length =
+			q->subcluster_size - (guest & (q->subcluster_size - 1)),
 		.storage = q->data,
 		.host_offset = host + in_cluster,
 	};
 	if (kind == ENTRY_COMPRESSED) {
 		if (q->data != q->image.storage)
-			return bad_entry(guest, "a compressed cluster in an "
-					 "image with a data file", 0, err);
+			return bad_entry(guest,
+					 "a compressed cluster in an "
+					 "image with a data file",
+					 0, err);
 		extent->kind = EXTENT_COMPRESSED;
 		extent->length = q->cluster_size - in_cluster;
 		extent->unit_start = guest - in_cluster;
@@ -84,9 +86,9 @@ static int join(struct qcow2 *q, const unsigned char *slice, uint32_t index,
 		uint64_t guest, uint64_t length, struct extent *extent,
 		struct gild_error *err)
 {
-	uint64_t end = (guest & ~(uint64_t)(q->cluster_size - 1)) +
-		       (uint64_t)(q->l2_slice_entries - index) *
-		       q->cluster_size;
+	uint64_t end =
+		(guest & ~(uint64_t)(q->cluster_size - 1)) +
+		(uint64_t)(q->l2_slice_entries - index) * q->cluster_size;
 	uint64_t at, cluster = guest >> q->cluster_bits;
 	struct qcow2_entry entry;
 	struct extent next;
@@ -96,8 +98,8 @@ static int join(struct qcow2 *q, const unsigned char *slice, uint32_t index,
 	if (one_extent(q, entry, guest, extent, err) < 0)
 		return -1;
 	for (at = guest + extent->length; at < end; at += next.length) {
-		entry = entry_load(q, slice, index +
-				   ((at >> q->cluster_bits) - cluster));
+		entry = entry_load(q, slice,
+				   index + ((at >> q->cluster_bits) - cluster));
 		/* What is wrong further on is said when it is asked for. */
 		if (one_extent(q, entry, at, &next, NULL) < 0 ||
 		    !continues(extent, &next))
@@ -167,8 +169,10 @@ int qcow2_load_missing(struct qcow2 *q, uint64_t guest, uint64_t missing,
 	if (inside < 0)
 		return -1;
 	if (!inside)
-		return bad_entry(guest, "an L2 table lies beyond the end of "
-				 "the file", missing, err);
+		return bad_entry(guest,
+				 "an L2 table lies beyond the end of "
+				 "the file",
+				 missing, err);
 	pthread_rwlock_wrlock(&q->lock);
 	slice = qcow2_cache_load(q, &q->l2_cache, missing, err);
 	pthread_rwlock_unlock(&q->lock);

@@ -42,8 +42,8 @@ static void set_geometry(struct qcow2 *q)
 	slice = q->cluster_size < SLICE_SIZE ? q->cluster_size : SLICE_SIZE;
 	q->l2_slice_entries = slice / q->entry_size;
 	q->subcluster_size = q->extended_l2 ?
-			     q->cluster_size / QCOW2_SUBCLUSTERS :
-			     q->cluster_size;
+				     q->cluster_size / QCOW2_SUBCLUSTERS :
+				     q->cluster_size;
 	qcow2_set_refcount_width(q);
 	q->raw_data = h->incompatible & QCOW2_INCOMPAT_DATA_FILE &&
 		      h->autoclear & QCOW2_AUTOCLEAR_RAW_DATA;
@@ -102,8 +102,7 @@ static int open_data_file(struct qcow2 *q, struct gild_error *err)
 
 static int read_tables(struct qcow2 *q, struct gild_error *err)
 {
-	uint32_t entries = q->header.reftable_clusters *
-			   (q->cluster_size / 8);
+	uint32_t entries = q->header.reftable_clusters * (q->cluster_size / 8);
 
 	if (qcow2_table_read(q, &q->l1, q->header.l1_offset,
 			     q->header.l1_entries, err) < 0)
@@ -207,15 +206,15 @@ static long qcow2_compress_cluster(struct image *image, const void *source,
 	long ret;
 
 	if (length == q->cluster_size)
-		return qcow2_compress(q->compression, q->level, source,
-				      length, target, target_size, err);
+		return qcow2_compress(q->compression, q->level, source, length,
+				      target, target_size, err);
 	/* The last cluster of the disk is stored whole all the same. */
 	padded = calloc(1, q->cluster_size);
 	if (!padded)
 		return fail_nomem(err);
 	memcpy(padded, source, length);
-	ret = qcow2_compress(q->compression, q->level, padded,
-			     q->cluster_size, target, target_size, err);
+	ret = qcow2_compress(q->compression, q->level, padded, q->cluster_size,
+			     target, target_size, err);
 	free(padded);
 	return ret;
 }

@@ -39,11 +39,11 @@ struct qcow2_header {
 	uint64_t snapshots_offset;
 	uint64_t incompatible, compatible, autoclear;
 	uint32_t refcount_order;
-	uint32_t length;            /* header_length */
-	uint8_t compression;        /* QCOW2_COMPRESSION_* */
-	char *backing_name;         /* owned, or NULL */
-	char *backing_format;       /* owned, or NULL */
-	char *data_file;            /* owned, or NULL */
+	uint32_t length;      /* header_length */
+	uint8_t compression;  /* QCOW2_COMPRESSION_* */
+	char *backing_name;   /* owned, or NULL */
+	char *backing_format; /* owned, or NULL */
+	char *data_file;      /* owned, or NULL */
 	bool has_bitmaps;
 	uint32_t bitmap_count;
 	uint64_t bitmap_directory_size, bitmap_directory_offset;
@@ -51,9 +51,9 @@ struct qcow2_header {
 	uint64_t crypto_offset, crypto_length;
 	/* The bytes of the header beyond what is known (from 112 on), and
 	 * extensions that are not: kept when the header is written again. */
-	unsigned char *extra;       /* owned */
+	unsigned char *extra; /* owned */
 	uint32_t extra_length;
-	unsigned char *unknown;     /* owned: whole extensions, padded to 8 */
+	unsigned char *unknown; /* owned: whole extensions, padded to 8 */
 	uint32_t unknown_length;
 	/* The image's own feature name table, for messages; or NULL. */
 	unsigned char *feature_names; /* owned */
@@ -66,24 +66,24 @@ struct qcow2_bitmaps; /* bitmap.h */
 struct qcow2_table {
 	uint64_t *entries;
 	uint32_t count;
-	uint64_t offset;            /* host */
+	uint64_t offset;	       /* host */
 	uint32_t dirty_from, dirty_to; /* entries; equal: clean */
 };
 
 /* A piece of a table that is read and written at once. */
 struct qcow2_slice {
-	uint64_t offset;            /* host; 0: unused */
-	unsigned char *data;        /* as on the disk */
-	struct qcow2_slice *next;   /* in the hash chain */
-	_Atomic bool used;          /* since the clock hand passed */
+	uint64_t offset;	  /* host; 0: unused */
+	unsigned char *data;	  /* as on the disk */
+	struct qcow2_slice *next; /* in the hash chain */
+	_Atomic bool used;	  /* since the clock hand passed */
 	bool dirty;
 };
 
 /* L2 tables or refcount blocks, in slices, up to a budget. */
 struct qcow2_cache {
-	uint32_t slice_size;        /* bytes: min(4096, cluster size) */
+	uint32_t slice_size; /* bytes: min(4096, cluster size) */
 	struct qcow2_slice *slices;
-	unsigned count, limit;      /* in use, at most */
+	unsigned count, limit; /* in use, at most */
 	unsigned hand;
 	unsigned dirty;
 	struct qcow2_slice **buckets;
@@ -93,22 +93,22 @@ struct qcow2_cache {
 /* Host clusters to give back once nothing on disk and nobody in flight points
  * there. */
 struct qcow2_freed {
-	uint64_t offset, length;    /* host bytes, whole clusters */
-	uint64_t ticket;            /* of the epoch, once unlinked on disk */
+	uint64_t offset, length; /* host bytes, whole clusters */
+	uint64_t ticket;	 /* of the epoch, once unlinked on disk */
 	bool unlinked;
-	bool punch;                 /* give the space back to the host, too */
+	bool punch; /* give the space back to the host, too */
 };
 
 /* Hash set of host clusters that hold metadata: no data may go there. */
 struct qcow2_guard {
-	uint64_t *clusters;         /* cluster index + 1; 0: empty */
+	uint64_t *clusters; /* cluster index + 1; 0: empty */
 	size_t count, mask;
 };
 
 struct qcow2 {
-	struct image image;         /* first */
+	struct image image;	    /* first */
 	struct qcow2_header header; /* see lock */
-	struct storage *data;       /* data clusters: image.storage, or the
+	struct storage *data;	    /* data clusters: image.storage, or the
 				     * external data file (then owned) */
 	/* Of data clusters; NULL: they are plain. Sectors are numbered by where
 	 * they are in data, or (old AES) by where on the disk. Owned. */
@@ -116,16 +116,16 @@ struct qcow2 {
 	bool cipher_by_guest;
 	/* immutable after open */
 	uint32_t cluster_size, cluster_bits;
-	uint32_t entry_size;        /* of an L2 entry: 8, or 16 (extended) */
-	uint32_t l2_entries;        /* per table */
-	uint32_t l2_slice_entries;  /* per slice */
-	uint32_t subcluster_size;   /* cluster_size if not extended */
+	uint32_t entry_size;	   /* of an L2 entry: 8, or 16 (extended) */
+	uint32_t l2_entries;	   /* per table */
+	uint32_t l2_slice_entries; /* per slice */
+	uint32_t subcluster_size;  /* cluster_size if not extended */
 	uint32_t refcount_bits;
-	uint64_t refblock_entries;  /* counts per refcount block */
+	uint64_t refblock_entries; /* counts per refcount block */
 	uint64_t refcount_max;
 	bool extended_l2, raw_data;
-	uint8_t compression;        /* as in the header, but without lock */
-	int level;                  /* of compression; 0: the fast default */
+	uint8_t compression; /* as in the header, but without lock */
+	int level;	     /* of compression; 0: the fast default */
 
 	/*
 	 * Lock order: flushing, lock. lock is held shared to look things up
@@ -137,20 +137,20 @@ struct qcow2 {
 	struct qcow2_table l1, reftable;
 	struct qcow2_cache l2_cache, ref_cache;
 	struct qcow2_guard guard;
-	uint64_t free_hint;         /* cluster index: none free below */
-	uint64_t packed_end;        /* host byte after the last compressed
+	uint64_t free_hint;  /* cluster index: none free below */
+	uint64_t packed_end; /* host byte after the last compressed
 				     * cluster; 0 or aligned: none to share */
 	struct qcow2_freed *freed;
 	size_t freed_count, freed_room;
-	bool releasing;             /* freed is being gone through */
-	bool header_fit;            /* for metadata to change (autoclear...) */
-	bool prepared;              /* for the disk to change, too */
-	_Atomic bool untracked;     /* there may be bitmaps to be marked, and
+	bool releasing;		/* freed is being gone through */
+	bool header_fit;	/* for metadata to change (autoclear...) */
+	bool prepared;		/* for the disk to change, too */
+	_Atomic bool untracked; /* there may be bitmaps to be marked, and
 				     * nothing has changed yet */
-	_Atomic bool tracking;      /* they are in memory */
+	_Atomic bool tracking;	/* they are in memory */
 	struct qcow2_bitmaps *bitmaps; /* the directory; NULL: not read */
-	bool marked_dirty;          /* dirty bit is on the disk, by us */
-	bool broken;                /* a write of metadata failed: no more */
+	bool marked_dirty;	       /* dirty bit is on the disk, by us */
+	bool broken;		       /* a write of metadata failed: no more */
 };
 
 static inline struct qcow2 *qcow2_of(struct image *image)
@@ -196,17 +196,17 @@ struct qcow2_options {
 	uint32_t version, cluster_size, refcount_bits;
 	uint8_t compression;
 	bool lazy_refcounts, extended_l2, data_file_raw, keep_data_file;
-	const char *data_file;      /* borrowed, or NULL */
-	uint32_t crypt_method;      /* QCOW2_CRYPT_* */
-	const char *secret_id;      /* borrowed, or NULL */
-	struct luks_options luks;   /* where crypt_method says so */
+	const char *data_file;	  /* borrowed, or NULL */
+	uint32_t crypt_method;	  /* QCOW2_CRYPT_* */
+	const char *secret_id;	  /* borrowed, or NULL */
+	struct luks_options luks; /* where crypt_method says so */
 	enum qcow2_prealloc {
 		QCOW2_PREALLOC_OFF,
 		QCOW2_PREALLOC_METADATA,
 		QCOW2_PREALLOC_FALLOC,
 		QCOW2_PREALLOC_FULL,
 	} preallocation;
-	int level;                  /* compression_level; 0: default */
+	int level; /* compression_level; 0: default */
 };
 
 extern const struct gild_option_help qcow2_option_help[];
@@ -295,8 +295,7 @@ struct qcow2_slice *qcow2_cache_find(struct qcow2_cache *cache,
 				     uint64_t offset);
 /* The slice, read if need be; valid until the next load from this cache. May
  * write everything back to make room. Lock held exclusively. */
-struct qcow2_slice *qcow2_cache_load(struct qcow2 *q,
-				     struct qcow2_cache *cache,
+struct qcow2_slice *qcow2_cache_load(struct qcow2 *q, struct qcow2_cache *cache,
 				     uint64_t offset, struct gild_error *err);
 void qcow2_cache_dirty(struct qcow2_cache *cache, struct qcow2_slice *slice);
 /* The range is about to become a new table: what was cached of it is stale. */
@@ -310,8 +309,7 @@ int qcow2_cache_write(struct qcow2 *q, struct qcow2_cache *cache,
 
 int qcow2_table_read(struct qcow2 *q, struct qcow2_table *table,
 		     uint64_t offset, uint32_t count, struct gild_error *err);
-void qcow2_table_set(struct qcow2_table *table, uint32_t index,
-		     uint64_t value);
+void qcow2_table_set(struct qcow2_table *table, uint32_t index, uint64_t value);
 int qcow2_table_write(struct qcow2 *q, struct qcow2_table *table,
 		      struct gild_error *err);
 
@@ -335,8 +333,8 @@ uint64_t qcow2_root_table(struct qcow2 *q, const struct qcow2_root *root,
 
 uint64_t qcow2_refcount_decode(const unsigned char *block, uint32_t order,
 			       uint64_t index);
-void qcow2_refcount_encode(unsigned char *block, uint32_t order,
-			   uint64_t index, uint64_t value);
+void qcow2_refcount_encode(unsigned char *block, uint32_t order, uint64_t index,
+			   uint64_t value);
 /* Lock held exclusively for all of these. */
 int qcow2_refcount_get(struct qcow2 *q, uint64_t cluster, uint64_t *count,
 		       struct gild_error *err);
@@ -440,8 +438,8 @@ int qcow2_empty(struct image *image, struct gild_error *err);
 int qcow2_amend(struct image *image, const struct amend *amend,
 		struct gild_error *err);
 extern const struct gild_option_help qcow2_amend_help[];
-int qcow2_set_backing(struct image *image, const char *name,
-		      const char *format, struct gild_error *err);
+int qcow2_set_backing(struct image *image, const char *name, const char *format,
+		      struct gild_error *err);
 
 /* Clusters beyond the end of the disk lose their places. zero.c */
 int qcow2_drop(struct qcow2 *q, uint64_t start, uint64_t end,

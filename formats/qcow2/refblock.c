@@ -50,8 +50,8 @@ static int plan_table(const struct qcow2 *q, uint64_t base,
 
 	*plan = (struct table_plan){ .base = base, .blocks = 1 };
 	plan->first_block = base / q->refblock_entries;
-	plan->table_clusters = div_round_up(
-		max_u64(wish, plan->first_block + 1), per_cluster);
+	plan->table_clusters =
+		div_round_up(max_u64(wish, plan->first_block + 1), per_cluster);
 	for (;;) {
 		end = base + plan->table_clusters + plan->blocks;
 		plan->blocks = div_round_up(end, q->refblock_entries) -

@@ -89,7 +89,7 @@ struct qcow2_slice *qcow2_l2_for_write(struct qcow2 *q, uint64_t guest,
 struct run {
 	struct qcow2_slice *slice;
 	uint32_t first, count;
-	uint64_t start;        /* guest offset of the first one's cluster */
+	uint64_t start; /* guest offset of the first one's cluster */
 };
 
 static bool is_own(const struct qcow2 *q, struct qcow2_entry entry)
@@ -133,9 +133,9 @@ static void plan_subclusters(const struct qcow2 *q, struct qcow2_entry entry,
 {
 	uint64_t in_cluster = offset - start;
 	unsigned first = (unsigned)(in_cluster / q->subcluster_size), sub;
-	unsigned end = (unsigned)div_round_up(
-		min_u64(in_cluster + length, q->cluster_size),
-		q->subcluster_size);
+	unsigned end = (unsigned)div_round_up(min_u64(in_cluster + length,
+						      q->cluster_size),
+					      q->subcluster_size);
 
 	plan->in_place = sub_is_data(entry, first);
 	for (sub = first + 1; sub < end; sub++)
@@ -220,8 +220,8 @@ static struct run run_at(const struct qcow2 *q, struct qcow2_slice *slice,
 		.first = at.index,
 		.start = round_down(offset, q->cluster_size),
 	};
-	uint64_t clusters = div_round_up(offset + length - run.start,
-					 q->cluster_size);
+	uint64_t clusters =
+		div_round_up(offset + length - run.start, q->cluster_size);
 
 	run.count = (uint32_t)min_u64(clusters, q->l2_slice_entries - at.index);
 	return run;
@@ -313,8 +313,9 @@ static uint64_t covered(const struct qcow2 *q, const struct write_plan *plan,
 			uint64_t start)
 {
 	uint64_t from = max_u64(plan->start, start) - start;
-	uint64_t to = min_u64(plan->start + plan->length,
-			      start + q->cluster_size) - start;
+	uint64_t to =
+		min_u64(plan->start + plan->length, start + q->cluster_size) -
+		start;
 	unsigned first = (unsigned)(from / q->subcluster_size);
 	unsigned end = (unsigned)(to / q->subcluster_size);
 

@@ -86,9 +86,8 @@ static int write_links(struct qcow2 *q, struct gild_error *err)
 		return 0;
 	if (qcow2_cache_write(q, &q->l2_cache, err) < 0)
 		return -1;
-	if (table_is_dirty(&q->l1) &&
-	    (qcow2_barrier(q, err) < 0 ||
-	     qcow2_table_write(q, &q->l1, err) < 0))
+	if (table_is_dirty(&q->l1) && (qcow2_barrier(q, err) < 0 ||
+				       qcow2_table_write(q, &q->l1, err) < 0))
 		return -1;
 	return qcow2_barrier(q, err);
 }

@@ -10,9 +10,9 @@
 /* What a range of clusters is to become. */
 struct wish {
 	bool discard;
-	bool drop;        /* beyond the end of the disk: nothing at all */
-	bool unmap;       /* zeros need no place of their own */
-	bool own;         /* said here, also if no backing file is there yet */
+	bool drop;  /* beyond the end of the disk: nothing at all */
+	bool unmap; /* zeros need no place of their own */
+	bool own;   /* said here, also if no backing file is there yet */
 	uint64_t start, end; /* guest */
 };
 
@@ -246,9 +246,9 @@ int qcow2_discard(struct image *image, uint64_t offset, uint64_t length,
 
 	/* Zeros that are decrypted would be anything. */
 	if (q->raw_data)
-		return q->cipher ? 0 :
-				   storage_discard(q->data, offset, length,
-						   err);
+		return q->cipher ?
+			       0 :
+			       storage_discard(q->data, offset, length, err);
 	if (q->header.version < 3 && reads_backing(q))
 		return 0;
 	ret = change_all(q, &wish, err);

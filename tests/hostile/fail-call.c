@@ -59,6 +59,7 @@ STAND_BEFORE(int, fallocate64, ENOSPC,
 	     (fd, mode, offset, length))
 STAND_BEFORE(int, fsync, EIO, (int fd), (fd))
 STAND_BEFORE(int, fdatasync, EIO, (int fd), (fd))
-STAND_BEFORE(int, linkat,
-	     ENOSPC, (int from_fd, const char *from, int to_fd, const char *to,
-		      int flags), (from_fd, from, to_fd, to, flags))
+STAND_BEFORE(int, linkat, ENOSPC,
+	     (int from_fd, const char *from, int to_fd, const char *to,
+	      int flags),
+	     (from_fd, from, to_fd, to, flags))

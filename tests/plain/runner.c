@@ -28,14 +28,18 @@
 #include <unistd.h>
 
 /* Seconds; how much slower than others the sanitizer's build may be. */
-enum { DEFAULT_TIMEOUT = 240, SLOWNESS = 4, NAME_SIZE = 256 };
+enum {
+	DEFAULT_TIMEOUT = 240,
+	SLOWNESS = 4,
+	NAME_SIZE = 256
+};
 
 static struct shared {
 	volatile int failed;
 	volatile int skipped;
 	volatile int finished;
 	char reason[200];
-} *shared;
+} * shared;
 
 struct totals {
 	int passed, failed, skipped;

@@ -106,7 +106,7 @@ static int fail_short(uint64_t file_length, struct gild_error *err)
 	     "the file ends inside the qcow2 header, at %ju",
 	     (uintmax_t)file_length);
 	return error_hint(err, "was the file cut short, by a copy that did not "
-			  "end?");
+			       "end?");
 }
 
 static int check_length(const struct qcow2_header *header, uint64_t file_length,

@@ -217,12 +217,12 @@ static int apply(struct qcow2 *q, const struct qcow2_snapshot *snapshot,
 
 /* ---------------------------------------------------------------- delete -- */
 
-static int delete(struct qcow2 *q, struct qcow2_snapshots *snapshots,
-		  uint32_t index, struct gild_error *err)
+static int delete (struct qcow2 *q, struct qcow2_snapshots *snapshots,
+		   uint32_t index, struct gild_error *err)
 {
 	struct qcow2_snapshot gone = snapshots->list[index];
-	AUTO_FREE uint64_t *l1 = qcow2_tree_read_l1(q, gone.l1_offset,
-						    gone.l1_entries, err);
+	AUTO_FREE uint64_t *l1 =
+		qcow2_tree_read_l1(q, gone.l1_offset, gone.l1_entries, err);
 	struct qcow2_header header;
 	int ret;
 
@@ -236,7 +236,8 @@ static int delete(struct qcow2 *q, struct qcow2_snapshots *snapshots,
 	snapshots->count--;
 	ret = qcow2_snapshots_switch(q, &header, snapshots, err);
 	if (!ret)
-		ret = qcow2_tree_drop(q, l1, gone.l1_entries, gone.l1_offset, err);
+		ret = qcow2_tree_drop(q, l1, gone.l1_entries, gone.l1_offset,
+				      err);
 	qcow2_snapshot_free(&gone);
 	return ret;
 }
@@ -251,7 +252,8 @@ static int find(const struct qcow2_snapshots *snapshots, const char *name,
 	if (found < 0) {
 		fail(err, GILD_ERR_INVALID, 0, "there is no snapshot \"%s\"",
 		     name);
-		return error_hint(err, "snapshot -l lists those that are there");
+		return error_hint(err,
+				  "snapshot -l lists those that are there");
 	}
 	*index = (uint32_t)found;
 	return 0;
@@ -276,7 +278,7 @@ static int change(struct qcow2 *q, enum snapshot_change what,
 	else if (what == SNAPSHOT_APPLY)
 		ret = apply(q, &snapshots.list[index], err);
 	else
-		ret = delete(q, &snapshots, index, err);
+		ret = delete (q, &snapshots, index, err);
 	qcow2_snapshots_free(&snapshots);
 	return ret;
 }

@@ -14,14 +14,14 @@ struct qcow2_snapshot {
 	struct gild_snapshot about; /* strings owned */
 	uint64_t l1_offset;
 	uint32_t l1_entries;
-	unsigned char *extra;       /* owned: all extra data as it stands */
+	unsigned char *extra; /* owned: all extra data as it stands */
 	uint32_t extra_length;
 };
 
 struct qcow2_snapshots {
 	struct qcow2_snapshot *list; /* owned */
 	uint32_t count;
-	uint64_t bytes;              /* of the table on the disk */
+	uint64_t bytes; /* of the table on the disk */
 };
 
 /* --- table.c -------------------------------------------------------------- */

@@ -107,8 +107,8 @@ static int read_variable(const unsigned char *bytes, const struct entry *entry,
 
 	read_extra(bytes, entry->extra_length, &snapshot->about);
 	snapshot->about.id = strndup(id, entry->id_length);
-	snapshot->about.name = strndup(id + entry->id_length,
-				       entry->name_length);
+	snapshot->about.name =
+		strndup(id + entry->id_length, entry->name_length);
 	snapshot->extra = malloc(entry->extra_length + 1U);
 	if (!snapshot->about.id || !snapshot->about.name || !snapshot->extra)
 		return fail_nomem(err);
@@ -177,8 +177,8 @@ int qcow2_snapshots_read(struct qcow2 *q, struct qcow2_snapshots *snapshots,
 	}
 	snapshots->count = count;
 	for (uint32_t i = 0; i < count; i++)
-		if (read_entry(&window, i, &offset, &snapshots->list[i],
-			       err) < 0) {
+		if (read_entry(&window, i, &offset, &snapshots->list[i], err) <
+		    0) {
 			qcow2_snapshots_free(snapshots);
 			return -1;
 		}
@@ -207,11 +207,12 @@ int qcow2_snapshot_check(struct qcow2 *q, const struct qcow2_snapshot *snapshot,
 					  snapshot->l1_offset + bytes - 1, err);
 	if (inside > 0)
 		return 0;
-	return inside < 0 ? -1 :
-	       fail(err, GILD_ERR_CORRUPT, 0,
-		    "the L1 table of a snapshot lies beyond the end of the "
-		    "file (at %#llx)",
-		    (unsigned long long)snapshot->l1_offset);
+	return inside < 0 ?
+		       -1 :
+		       fail(err, GILD_ERR_CORRUPT, 0,
+			    "the L1 table of a snapshot lies beyond the end of the "
+			    "file (at %#llx)",
+			    (unsigned long long)snapshot->l1_offset);
 }
 
 int qcow2_snapshot_get(struct qcow2 *q, size_t index,
@@ -258,8 +259,9 @@ static uint32_t written_extra(const struct qcow2_snapshot *snapshot)
 static uint64_t entry_bytes(const struct qcow2_snapshot *snapshot)
 {
 	return round_up(ENTRY_HEAD + written_extra(snapshot) +
-			strlen(snapshot->about.id) +
-			strlen(snapshot->about.name), 8);
+				strlen(snapshot->about.id) +
+				strlen(snapshot->about.name),
+			8);
 }
 
 static void encode_extra(const struct qcow2_snapshot *snapshot,

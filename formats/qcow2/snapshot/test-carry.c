@@ -46,8 +46,8 @@ static struct qcow2 *make(const struct disk_kind *kind, uint64_t clusters)
 {
 	uint32_t u = kind->cluster_size;
 
-	return qcow2_of(disk_open(disk_create(kind, clusters * u),
-				  GILD_OPEN_WRITE));
+	return qcow2_of(
+		disk_open(disk_create(kind, clusters * u), GILD_OPEN_WRITE));
 }
 
 static void run(struct qcow2 *q, enum op_kind kind, uint64_t first,
@@ -225,8 +225,8 @@ static void spoil(size_t at, uint64_t value, unsigned bytes, const char *want)
 	cr_assert_not_null(strstr(err.message, want), "%s", err.message);
 	/* The same where a snapshot is opened in the usual way. */
 	if (at != 40)
-		cr_assert_null(disk_open_snapshot(
-			disk_copy(q->image.storage), NULL));
+		cr_assert_null(
+			disk_open_snapshot(disk_copy(q->image.storage), NULL));
 	image_free(&q->image);
 }
 
@@ -619,9 +619,8 @@ Test(qcow2_carry, compressed_clusters_leave_room_for_snapshots)
 		q->image.coming_snapshots = coming;
 		for (uint64_t i = 0; i < 40; i++)
 			run(q, OP_COMPRESS, i, 1, 10);
-		while (taken < 4 &&
-		       !gild_snapshot_create((struct gild_image *)q, name,
-					     &err))
+		while (taken < 4 && !gild_snapshot_create(
+					    (struct gild_image *)q, name, &err))
 			taken++;
 		cr_assert_eq(taken, coming, "%u of %u: %s", taken, coming,
 			     err.message);
@@ -656,9 +655,8 @@ Test(qcow2_carry, room_for_snapshots)
 		int ret;
 
 		memset(&err, 0, sizeof(err));
-		ret = qcow2_snapshot_ops.check_room(&option, 1,
-						    rows[i].snapshots, false,
-						    &err);
+		ret = qcow2_snapshot_ops.check_room(
+			&option, 1, rows[i].snapshots, false, &err);
 		cr_assert_eq(ret, rows[i].kind ? -1 : 0, "row %zu", i);
 		cr_assert_eq(err.kind, rows[i].kind, "row %zu: %s", i,
 			     err.message);

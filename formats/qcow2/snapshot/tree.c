@@ -23,8 +23,8 @@ uint64_t *qcow2_tree_read_l1(struct qcow2 *q, uint64_t offset, uint32_t count,
 	l1 = calloc(count ? count : 1, 8);
 	if (!l1)
 		return fail_null(err, GILD_ERR_NOMEM, 0, "out of memory");
-	if (storage_read_all(q->image.storage, l1, count * 8ULL, offset,
-			     err) < 0)
+	if (storage_read_all(q->image.storage, l1, count * 8ULL, offset, err) <
+	    0)
 		return NULL;
 	for (uint32_t i = 0; i < count; i++)
 		l1[i] = be64toh(l1[i]);
@@ -45,9 +45,9 @@ typedef int visit_run(struct qcow2 *q, const struct run *run, int change,
 struct walk {
 	struct qcow2 *q;
 	visit_run *visit;
-	int change;             /* for visit */
-	struct run run;         /* gathered, not visited yet */
-	unsigned char *table;   /* an L2 table */
+	int change;	      /* for visit */
+	struct run run;	      /* gathered, not visited yet */
+	unsigned char *table; /* an L2 table */
 };
 
 static int settle(struct walk *walk, struct gild_error *err)
@@ -142,7 +142,8 @@ static int fail_room(const struct qcow2 *q, struct gild_error *err)
 {
 	return fail(err, GILD_ERR_RANGE, 0,
 		    "reference counts of %u bits have no room for one more "
-		    "snapshot", q->refcount_bits);
+		    "snapshot",
+		    q->refcount_bits);
 }
 
 /* A tree refers to a host cluster once; to one with compressed clusters as
@@ -159,7 +160,8 @@ static int check_room(struct qcow2 *q, const struct run *run, int change,
 		if (now == 0)
 			return fail(err, GILD_ERR_CORRUPT, 0,
 				    "cluster %llu is in use and counted as "
-				    "free", (unsigned long long)i);
+				    "free",
+				    (unsigned long long)i);
 		more = run->packed ? now : 1;
 		if (more > q->refcount_max - now)
 			return fail_room(q, err);
