@@ -21,6 +21,7 @@
 #include "formats/create.h"
 #include "jobs/relative.h"
 #include "jobs/template.h"
+#include "storage/nbd.h"
 #include "storage/newfile.h"
 #include "util/cleanup.h"
 
@@ -73,6 +74,18 @@ static int check_depth(const struct image *base,
 		    base->path, max);
 }
 
+/* A server's disk has one name. */
+static int take_served(struct cloning *c, const struct image *base,
+		       struct gild_error *err)
+{
+	if (c->options->relative)
+		return fail(err, GILD_ERR_INVALID, 0,
+			    "%s: is a server's, and has no relative name",
+			    base->path);
+	c->base = strdup(base->path);
+	return c->base ? 0 : fail_nomem(err);
+}
+
 static int learn_base(struct cloning *c, const struct image *base,
 		      struct gild_error *err)
 {
@@ -81,6 +94,8 @@ static int learn_base(struct cloning *c, const struct image *base,
 		return -1;
 	c->create.size = base->size;
 	c->create.backing_format = base->ops->name;
+	if (storage_is_nbd(base->path))
+		return take_served(c, base, err);
 	c->base = realpath(base->path, NULL);
 	if (c->base)
 		return 0;

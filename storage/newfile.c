@@ -290,6 +290,18 @@ static int begin(struct newfile *file, struct gild_error *err)
 	return begin_device(file, st.st_mode & S_IFMT, err);
 }
 
+/* What a server has is there already. */
+static int begin_served(struct newfile *file, struct gild_error *err)
+{
+	if (file->flags & NEWFILE_NEW_ONLY) {
+		failed(file, "cannot be made", EEXIST, err);
+		forget(file);
+		return -1;
+	}
+	file->served = file->in_place = file->is_device = true;
+	return 0;
+}
+
 int newfile_begin(struct newfile *file, const char *path, unsigned flags,
 		  struct gild_error *err)
 {
@@ -298,10 +310,8 @@ int newfile_begin(struct newfile *file, const char *path, unsigned flags,
 	file->path = strdup(path);
 	if (!file->path)
 		return fail_nomem(err);
-	if (storage_is_nbd(path)) {
-		file->served = file->in_place = file->is_device = true;
-		return 0;
-	}
+	if (storage_is_nbd(path))
+		return begin_served(file, err);
 	if (begin(file, err) == 0)
 		return 0;
 	forget(file);

@@ -160,6 +160,14 @@ run gild convert --allow-stored-names --allow-backing=. over.qcow2 -O raw x.raw
 [ "$status" != 0 ] || fail "followed out of the folder"
 run gild convert --allow-stored-names --untrusted over.qcow2 -O raw x.raw
 [ "$status" != 0 ] || fail "followed what is not trusted"
+gild clone -q -f raw "$uri" clone1.qcow2 clone2.qcow2
+for clone in clone1.qcow2 clone2.qcow2; do
+	gild compare --allow-stored-names $clone -F raw disk.raw >"$out"
+done
+run gild clone -f raw --relative "$uri" clone3.qcow2
+expect_error 'no relative name'
+run gild clone clone1.qcow2 "$uri"
+[ "$status" != 0 ] || fail "cloned over a server's disk"
 gild convert -f raw -O qcow2 disk.raw local.qcow2
 gild rebase -b "$uri" -F raw local.qcow2
 GILD_ALLOW_STORED_NAMES=1 gild rebase -b '' local.qcow2
