@@ -18,7 +18,8 @@ const char *create_key_secret(const struct gild_create_options *options);
 
 /* Both get their names, or are forgotten: an image that was made, and what was
  * made with it. A companion that replaced another file has done so for good,
- * should the image's own name fail after it. Frees everything in either case. */
+ * should the image's own name fail after it. Frees everything in either
+ * case. */
 int create_publish(struct newfile *file, struct companion *companion,
 		   struct gild_error *err);
 void create_abandon(struct newfile *file, struct companion *companion);

@@ -208,7 +208,8 @@ struct format_ops {
 			     uint64_t length, struct write_plan *plan,
 			     struct gild_error *err);
 
-	/* The same for one compressed unit of stored_length bytes. May be NULL. */
+	/* The same for one compressed unit of stored_length bytes.
+	 * May be NULL. */
 	int (*prepare_compressed)(struct image *image, uint64_t offset,
 				  uint32_t stored_length,
 				  struct write_plan *plan,
@@ -235,14 +236,16 @@ struct format_ops {
 
 	/* Whole units become zeros (or, discard, whatever reads the same
 	 * without space). Returns 1 where the format cannot say so: the core
-	 * then writes zeros, or, discard, does nothing. Core holds the range. */
+	 * then writes zeros, or, discard, does nothing. Core holds the
+	 * range. */
 	int (*zero)(struct image *image, uint64_t offset, uint64_t length,
 		    unsigned flags, struct gild_error *err);
 	int (*discard)(struct image *image, uint64_t offset, uint64_t length,
 		       struct gild_error *err);
 
 	/* Options that shape what is written from now on (a compression level);
-	 * those that shaped the image are ignored. May be NULL: there are none. */
+	 * those that shaped the image are ignored. May be NULL: there are
+	 * none. */
 	int (*configure)(struct image *image, const struct gild_option *options,
 			 size_t option_count, struct gild_error *err);
 
@@ -344,8 +347,8 @@ struct range_lock {
 
 /*
  * Immutable after open, except size (resize: no I/O under way), and the epoch,
- * the shortcuts and the range locks, which guard themselves. Lock order: sectors, ranges,
- * the driver's.
+ * the shortcuts and the range locks, which guard themselves. Lock order:
+ * sectors, ranges, the driver's.
  */
 struct image {
 	const struct format_ops *ops;

@@ -164,8 +164,8 @@ int chain_map(struct image *image, uint64_t offset, uint64_t length,
 	      struct extent *extent, struct image **layer,
 	      struct gild_error *err);
 
-/* The same, and where the file of a data extent that is not encrypted has a hole,
- * that is zeros. For work over a whole disk: it asks the host. */
+/* The same, and where the file of a data extent that is not encrypted has a
+ * hole, that is zeros. For work over a whole disk: it asks the host. */
 int chain_map_deep(struct image *image, uint64_t offset, uint64_t length,
 		   struct extent *extent, struct image **layer,
 		   struct gild_error *err);

@@ -21,8 +21,8 @@ struct shortcuts;
 struct shortcuts *shortcuts_of(struct image *image);
 void shortcuts_free(struct shortcuts *shortcuts);
 
-/* In bytes, a power of two: no layer that may say nothing changes its mind within
- * a unit, but where it ends. */
+/* In bytes, a power of two: no layer that may say nothing changes its mind
+ * within a unit, but where it ends. */
 uint64_t shortcuts_unit(const struct shortcuts *shortcuts);
 
 /* [offset, offset + length) in whole units, and as much as is worth learning

@@ -160,7 +160,7 @@ Test(io, raw_has_no_compressed_clusters)
 	image_free(image);
 }
 
-/* --- raw -------------------------------------------------------------------- */
+/* --- raw ------------------------------------------------------------------ */
 
 Test(io, raw_is_its_file)
 {
@@ -194,7 +194,7 @@ Test(io, raw_zeros_and_discards)
 	image_free(image);
 }
 
-/* --- cache modes ------------------------------------------------------------- */
+/* --- cache modes ---------------------------------------------------------- */
 
 static uint64_t flushes_of_a_write(enum gild_cache cache)
 {
@@ -220,7 +220,7 @@ Test(io, writethrough_is_durable_on_return)
 	cr_assert_gt(flushes_of_a_write(GILD_CACHE_DIRECTSYNC), 2);
 }
 
-/* --- errors say where --------------------------------------------------------- */
+/* --- errors say where ----------------------------------------------------- */
 
 Test(io, failed_read_names_the_place)
 {
@@ -240,7 +240,7 @@ Test(io, failed_read_names_the_place)
 	image_free(image);
 }
 
-/* --- ranges that are held ----------------------------------------------------- */
+/* --- ranges that are held ------------------------------------------------- */
 
 struct meeting {
 	struct range_lock lock;

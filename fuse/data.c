@@ -132,8 +132,8 @@ void data_read(fuse_req_t request, fuse_ino_t inode, size_t size, off_t offset,
 
 /* --- writing ---------------------------------------------------------- */
 
-/* A file ends where its disk, or partition, does: as with a device, writing does
- * not make it longer. */
+/* A file ends where its disk, or partition, does: as with a device, writing
+ * does not make it longer. */
 static int check_run(const struct node *node, uint64_t length, off_t offset,
 		     struct gild_error *err)
 {

@@ -34,16 +34,17 @@ struct mount_request {
 };
 
 /*
- * Mount it, and serve until it is unmounted or a signal ends that. Unless in the
- * foreground, returns in the calling process once the mount is there, and the
- * work is done by another one. What fails later is told to report (on standard
- * error in the foreground, else in the system's log).
+ * Mount it, and serve until it is unmounted or a signal ends that. Unless in
+ * the foreground, returns in the calling process once the mount is there, and
+ * the work is done by another one. What fails later is told to report (on
+ * standard error in the foreground, else in the system's log).
  */
 int mount_serve(const struct mount_request *request, struct gild_error *err);
 
 /*
- * End a mount of this process's user: what was written is on stable storage, the
- * image is free when this returns. Refused while something in there is in use.
+ * End a mount of this process's user: what was written is on stable storage,
+ * the image is free when this returns. Refused while something in there is in
+ * use.
  */
 int mount_end(const char *folder, struct gild_error *err);
 

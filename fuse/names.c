@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Names of files from texts that somebody else chose: a snapshot's name, a label
- * of a filesystem. A slash, a control character, a backslash, the first dot of
- * "." and "..", and what is beyond the longest name cannot stand there.
+ * Names of files from texts that somebody else chose: a snapshot's name, a
+ * label of a filesystem. A slash, a control character, a backslash, the first
+ * dot of "." and "..", and what is beyond the longest name cannot stand there.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -47,7 +47,8 @@ static bool is_dots(const char *text)
 	return !strcmp(text, ".") || !strcmp(text, "..");
 }
 
-/* Bytes of the text that are written as they are; 0: the next is written \xNN. */
+/* Bytes of the text that are written as they are;
+ * 0: the next is written \xNN. */
 static size_t keep(const unsigned char *at, const char *text, allowed *allow)
 {
 	if ((const char *)at == text && is_dots(text))

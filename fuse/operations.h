@@ -34,7 +34,8 @@ enum {
 struct mount *mount_of(fuse_req_t request);
 struct node *node_of(fuse_req_t request, fuse_ino_t inode);
 
-/* Attributes do not change behind the kernel's back, but by what it asks for. */
+/* Attributes do not change behind the kernel's back, but by what it
+ * asks for. */
 #define ATTRIBUTES_LAST 3600.0
 
 void node_stat(const struct mount *mount, const struct node *node,

@@ -9,7 +9,8 @@
 #include "fuse/tree.h"
 
 enum {
-	/* As the kernel shows an extended partition: enough for a boot sector. */
+	/* As the kernel shows an extended partition: enough for a boot
+	 * sector. */
 	EXTENDED_LENGTH = 1024,
 };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The life of a mount: it is made, served by threads until it is unmounted or a
- * signal ends it, and then the image is closed. Unless in the foreground that is
- * done by a process of its own, which says through a pipe that the mount is
+ * signal ends it, and then the image is closed. Unless in the foreground that
+ * is done by a process of its own, which says through a pipe that the mount is
  * there (or why not), so that nobody waits for it by trying.
  */
 #include <errno.h>

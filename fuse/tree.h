@@ -44,7 +44,8 @@ struct node {
 	bool whole; /* all of the disk, whatever its size */
 	uint64_t start, length;
 
-	/* NODE_TEXT; NODE_LINK: where it leads; for fill of a layer: its path */
+	/* NODE_TEXT; NODE_LINK: where it leads; for fill of a layer:
+	 * its path */
 	char *text;
 	char *format; /* for fill of a layer */
 };

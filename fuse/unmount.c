@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The end of a mount. Its process is named in info.json, and when that has ended
- * the image is closed and free. What was written is flushed before, so that a
- * failure is told while there is somebody to hear it.
+ * The end of a mount. Its process is named in info.json, and when that has
+ * ended the image is closed and free. What was written is flushed before, so
+ * that a failure is told while there is somebody to hear it.
  */
 #include <errno.h>
 #include <fcntl.h>

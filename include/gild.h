@@ -358,8 +358,8 @@ struct gild_key_change {
 };
 
 /*
- * Key slots of an image that is encrypted with LUKS, was opened for writing, and
- * by one of its secrets.
+ * Key slots of an image that is encrypted with LUKS, was opened for writing,
+ * and by one of its secrets.
  *
  * Add: the secret opens the image, too, by the slot that is given (-1: the
  * first free one). One that is in use gets it only with force, and what it had
@@ -610,8 +610,8 @@ GILD_PUBLIC int gild_rebase(struct gild_image *image,
 			    const struct gild_rebase_options *options,
 			    struct gild_job *job, struct gild_error *err);
 
-/* What of an image of that format can be changed; NULL: there is no such format,
- * or nothing. */
+/* What of an image of that format can be changed; NULL: there is no such
+ * format, or nothing. */
 GILD_PUBLIC const struct gild_option_help *gild_amend_help(const char *format);
 
 struct gild_amend_options {

@@ -37,7 +37,7 @@ uint64_t chunk_idle(const struct copy *copy, uint64_t offset,
 	return copy->target_is_zero && copy->find_zeros ? extent->length : 0;
 }
 
-/* ---------------------------------------------------------------- reading -- */
+/* --------------------------------------------------------------- reading -- */
 
 static void tell_loss(const struct copy *copy, uint64_t start, uint64_t end,
 		      const struct gild_error *error)
@@ -186,7 +186,7 @@ static int load_images(const struct copy *copy, struct chunk *chunk,
 	return 0;
 }
 
-/* ------------------------------------------------------------------ zeros -- */
+/* ----------------------------------------------------------------- zeros -- */
 
 /* The last unit of the disk is stored whole. */
 static void pad_last_unit(const struct copy *copy, struct chunk *chunk)
@@ -207,7 +207,7 @@ static void find_zeros(const struct copy *copy, struct chunk *chunk)
 	}
 }
 
-/* ------------------------------------------------------------ compressing -- */
+/* ----------------------------------------------------------- compressing -- */
 
 static int compress_units(const struct copy *copy, struct chunk *chunk,
 			  struct gild_error *err)

@@ -28,7 +28,7 @@ struct search {
 	struct gild_clones *found;
 };
 
-/* --- where a stored name leads to ------------------------------------------ */
+/* --- where a stored name leads to ----------------------------------------- */
 
 static bool is_layer(const struct search *search, const char *path)
 {
@@ -91,7 +91,7 @@ static bool name_leads(const struct search *search, const char *clone,
 	return path_leads(search, clone, name);
 }
 
-/* --- one file of the folder ------------------------------------------------ */
+/* --- one file of the folder ----------------------------------------------- */
 
 static bool is_of_chain(const struct search *search, const struct file_id *id)
 {
@@ -154,7 +154,7 @@ static bool is_clone(const struct search *search, int folder, const char *path,
 	return backing && name_leads(search, path, backing);
 }
 
-/* --- the folder ------------------------------------------------------------ */
+/* --- the folder ----------------------------------------------------------- */
 
 static void remember(struct gild_clones *found, const char *name)
 {
@@ -230,7 +230,7 @@ static void search_layer(const struct search *search)
 		search->found->path = search->layer->path;
 }
 
-/* --- what callers use ------------------------------------------------------ */
+/* --- what callers use ----------------------------------------------------- */
 
 void gild_find_clones(struct gild_image *image, struct gild_clones *found)
 {

@@ -13,7 +13,7 @@
 #define CHUNK (1U << 20)
 #define MAX_WORKERS 64
 
-/* ---------------------------------------------------------- taking chunks -- */
+/* --------------------------------------------------------- taking chunks -- */
 
 /* How much of the extent at offset needs no work? */
 static uint64_t idle_extent(const struct copy *copy, uint64_t offset)
@@ -120,7 +120,7 @@ static int take(struct copy *copy, struct chunk *chunk, struct gild_error *err)
 	return take_from_stream(copy, chunk, err);
 }
 
-/* ------------------------------------------------------------------ order -- */
+/* ----------------------------------------------------------------- order -- */
 
 /* False: somebody failed, and the turn will not come. */
 static bool wait_for_turn(struct copy *copy, const struct chunk *chunk)
@@ -153,7 +153,7 @@ static void stop_all(struct copy *copy, const struct gild_error *error)
 	pthread_cond_broadcast(&copy->moved);
 }
 
-/* ---------------------------------------------------------------- working -- */
+/* --------------------------------------------------------------- working -- */
 
 /* Wait as the job's rate asks, for what has to be written. */
 static int pace(const struct copy *copy, const struct chunk *chunk,

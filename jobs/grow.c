@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A larger disk whose new part has its space already. The size comes first: from
- * then on the image reads right at every moment. What fails or is cancelled
- * takes the size back.
+ * A larger disk whose new part has its space already. The size comes first:
+ * from then on the image reads right at every moment. What fails or is
+ * cancelled takes the size back.
  */
 #include "formats/image.h"
 #include "jobs/job.h"

@@ -50,8 +50,8 @@ static int keep_old(const struct rebase *rebase, const unsigned char *bytes,
 	if (is_zero(bytes, length))
 		return image_zero(image, offset, length,
 				  GILD_ZERO_UNMAP | IMAGE_ZERO_OWN, err);
-	/* Part of a cluster stays plain: where it has subclusters of its own, or
-	 * where what is below it changes inside. */
+	/* Part of a cluster stays plain: where it has subclusters of its own,
+	 * or where what is below it changes inside. */
 	if (rebase->compress && is_aligned(offset, rebase->unit) &&
 	    (length == rebase->unit || offset + length == image->size))
 		return gild_write_compressed((struct gild_image *)image, bytes,

@@ -178,7 +178,8 @@ static int share_all(struct copy *copy, unsigned char *buffer,
 	uint64_t done;
 
 	for (uint64_t at = 0; at < copy->source.size; at += done) {
-		/* What is left of a long stretch need not be looked up again. */
+		/* What is left of a long stretch need not be looked up
+		 * again. */
 		if (!stretch.storage || !stretch.length)
 			if (next_stretch(copy, at, &stretch, err) < 0)
 				return -1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the plugin's command line says, as options for gild_open. Set while nbdkit
- * reads it, not changed once the server runs.
+ * What the plugin's command line says, as options for gild_open. Set while
+ * nbdkit reads it, not changed once the server runs.
  */
 #ifndef NBD_SETTINGS_H
 #define NBD_SETTINGS_H

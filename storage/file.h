@@ -14,7 +14,7 @@
 struct file_storage {
 	struct storage base;
 	int fd;
-	int direct_fd; /* STORAGE_DIRECT: the same file with O_DIRECT; else -1 */
+	int direct_fd; /* STORAGE_DIRECT: the same file, O_DIRECT; else -1 */
 	atomic_bool no_punch, no_zero_range, no_seek; /* host cannot */
 	/* errno of the first flush that failed, or 0. The kernel reports lost
 	 * writes once; from then on nothing here may claim to be durable. */

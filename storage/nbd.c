@@ -6,8 +6,8 @@
  * a thread takes one that is free, or waits. Where the server vouches that
  * connections agree (multi-conn) there are several.
  *
- * What the server says of its blocks (base:allocation) comes for a long range at
- * a time and is kept until something is written.
+ * What the server says of its blocks (base:allocation) comes for a long range
+ * at a time and is kept until something is written.
  */
 #include "storage/nbd.h"
 

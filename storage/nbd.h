@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Disks that an NBD server has, through libnbd, which is loaded for the first of
- * them. Names are URIs (nbd:, nbds:, nbd+unix:, nbds+unix:, with //), or QEMU's
- * older nbd:unix:PATH and nbd:HOST:PORT, either with :exportname=NAME.
+ * Disks that an NBD server has, through libnbd, which is loaded for the first
+ * of them. Names are URIs (nbd:, nbds:, nbd+unix:, nbds+unix:, with //), or
+ * QEMU's older nbd:unix:PATH and nbd:HOST:PORT, either with :exportname=NAME.
  */
 #ifndef STORAGE_NBD_H
 #define STORAGE_NBD_H

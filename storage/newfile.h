@@ -15,8 +15,8 @@
  * written, or whose owner or attributes cannot be given to a successor, are
  * written in place: a regular file is then empty when begin returns.
  *
- * A name of an NBD server's disk is a device, too; there is no descriptor for it,
- * and what is written is durable once it is flushed.
+ * A name of an NBD server's disk is a device, too; there is no descriptor for
+ * it, and what is written is durable once it is flushed.
  *
  * What exists is locked as a writer locks it until publish or abandon, so that
  * nothing is replaced or emptied while a VM, or an image open in this process,

@@ -93,9 +93,9 @@ struct storage {
 	 * them. Protected by found_lock. */
 	pthread_mutex_t found_lock;
 	uint64_t found_start, found_end;
-	/* Asked of the first sector as it would be, before any of it is written:
-	 * may the storage begin so? NULL: with whatever. Set before others know
-	 * the storage. */
+	/* Asked of the first sector as it would be, before any of it is
+	 * written: may the storage begin so? NULL: with whatever. Set before
+	 * others know the storage. */
 	bool (*may_begin)(const unsigned char *head, size_t length);
 	pthread_mutex_t head_lock; /* held from asking to having written */
 };
@@ -175,7 +175,7 @@ struct storage *storage_file_from_fd(int fd, const char *path, unsigned flags,
 
 struct storage *storage_null_new(uint64_t size, struct gild_error *err);
 
-/* --- window.c: a part of another one, which it then owns (also on failure) - */
+/* --- window.c: a part of another one, which it then owns (also on failure) */
 
 /* Both in bytes; length UINT64_MAX: up to the end, which may move. */
 struct storage *storage_window_new(struct storage *inner, uint64_t start,

@@ -457,7 +457,7 @@ static bool run_once(struct run *run, struct storage *base,
 	return calls >= run->plan.nth;
 }
 
-/* --- all of them ------------------------------------------------------------ */
+/* --- all of them ---------------------------------------------------------- */
 
 static struct storage *make_base(struct run *run, struct model **model)
 {

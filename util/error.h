@@ -32,7 +32,8 @@ int error_set(struct gild_error *err, const char *operation,
 int error_prefix(struct gild_error *err, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 
-/* Say where, in bytes of the file or disk that the message names. Returns -1. */
+/* Say where, in bytes of the file or disk that the message names.
+ * Returns -1. */
 int error_at(struct gild_error *err, uint64_t offset);
 
 /* Say the way out. Returns -1. */

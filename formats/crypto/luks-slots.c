@@ -224,7 +224,8 @@ static int fill_slot(const struct luks_area *area,
 }
 
 /* A slot's bytes are written twice, and differ only in the mark that it is in
- * use: however the disk tears the second write, the slot is one or the other. */
+ * use: however the disk tears the second write, the slot is one or the
+ * other. */
 static int switch_slot(const struct luks_area *area, struct luks_header *header,
 		       unsigned slot, bool active, struct gild_error *err)
 {

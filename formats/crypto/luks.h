@@ -115,8 +115,8 @@ int luks_add(const struct luks_area *area, struct luks_header *header,
 	     int slot, uint32_t milliseconds, struct gild_error *err);
 
 /* A slot opens no more: its mark first, then its key material is wiped. The
- * last one goes only if force. Of a slot that a stopped removal left the rest is
- * done; one that is free already is GILD_ERR_INVALID. */
+ * last one goes only if force. Of a slot that a stopped removal left the rest
+ * is done; one that is free already is GILD_ERR_INVALID. */
 int luks_remove(const struct luks_area *area, struct luks_header *header,
 		unsigned slot, bool force, struct gild_error *err);
 

@@ -265,7 +265,7 @@ void qcow2_set_refcount_width(struct qcow2 *q);
  * header in memory is what counts. Lock held exclusively. */
 int qcow2_reload(struct qcow2 *q, struct gild_error *err);
 
-/* --- encryption.c: data clusters through a cipher -------------------------- */
+/* --- encryption.c: data clusters through a cipher ------------------------- */
 
 /* Find the key, where the image is encrypted. */
 int qcow2_encryption_open(struct qcow2 *q, struct gild_error *err);
@@ -313,7 +313,7 @@ void qcow2_table_set(struct qcow2_table *table, uint32_t index, uint64_t value);
 int qcow2_table_write(struct qcow2 *q, struct qcow2_table *table,
 		      struct gild_error *err);
 
-/* --- root.c: L1 tables; lock held, shared at least ------------------------- */
+/* --- root.c: L1 tables; lock held, shared at least ------------------------ */
 
 /* A snapshot's L1 table, on the disk; a pointer that is NULL stands for the
  * active one. It is looked up through the cache of L2 tables. */

@@ -228,7 +228,7 @@ Test(qcow2_resize, is_not_for_readers)
 	image_free(image);
 }
 
-/* --- space that is set aside ------------------------------------------------ */
+/* --- space that is set aside ---------------------------------------------- */
 
 static uint64_t places(struct qcow2 *q, uint64_t offset, uint64_t length)
 {

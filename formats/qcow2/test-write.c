@@ -227,7 +227,7 @@ Test(qcow2_write, over_everything_at_once)
 	finish(disk);
 }
 
-/* --- subclusters ------------------------------------------------------------ */
+/* --- subclusters ---------------------------------------------------------- */
 
 Test(qcow2_write, only_subclusters_that_are_touched)
 {
@@ -270,7 +270,7 @@ Test(qcow2_write, subclusters_of_a_compressed_cluster)
 	finish(disk);
 }
 
-/* --- what cannot be right --------------------------------------------------- */
+/* --- what cannot be right ------------------------------------------------- */
 
 static void expect_corrupt(struct qcow2 *q, uint64_t guest, const char *what)
 {

@@ -251,7 +251,7 @@ Test(qcow2_writeback, first_change_clears_autoclear_bits)
 	image_free(&q->image);
 }
 
-/* --- the end of the file ---------------------------------------------------- */
+/* --- the end of the file -------------------------------------------------- */
 
 /* Somebody may be appending while others flush: the end is left alone. */
 Test(qcow2_writeback, only_closing_rounds_the_end)
@@ -271,7 +271,7 @@ Test(qcow2_writeback, only_closing_rounds_the_end)
 	image_free(&q->image);
 }
 
-/* --- files that nobody can see yet ------------------------------------------ */
+/* --- files that nobody can see yet ---------------------------------------- */
 
 Test(qcow2_writeback, unpublished_files_need_no_flushes)
 {
@@ -284,7 +284,7 @@ Test(qcow2_writeback, unpublished_files_need_no_flushes)
 	image_free(&q->image);
 }
 
-/* --- failures ----------------------------------------------------------------- */
+/* --- failures ------------------------------------------------------------- */
 
 static void expect_refusal(struct qcow2 *q)
 {

@@ -99,7 +99,7 @@ static void finish(struct qcow2 *q)
 	image_free(&q->image);
 }
 
-/* --- zeros ----------------------------------------------------------------- */
+/* --- zeros ---------------------------------------------------------------- */
 
 Test(qcow2_zero, keep_their_place_in_version_3)
 {
@@ -217,7 +217,7 @@ Test(qcow2_zero, whole_disk_of_many_tables)
 	finish(q);
 }
 
-/* --- subclusters ------------------------------------------------------------ */
+/* --- subclusters ---------------------------------------------------------- */
 
 Test(qcow2_zero, single_subclusters)
 {
@@ -245,7 +245,7 @@ Test(qcow2_zero, subclusters_of_a_compressed_cluster)
 	finish(q);
 }
 
-/* --- discards ---------------------------------------------------------------- */
+/* --- discards ------------------------------------------------------------- */
 
 Test(qcow2_zero, discard_shows_zeros_not_the_backing_file)
 {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * deflate (RFC 1951, no zlib header). No match reaches further back than 4 KiB,
- * since there are readers that keep no larger window. ISA-L is the fast default;
- * levels 1 to 9 are zlib's, for a better ratio.
+ * since there are readers that keep no larger window. ISA-L is the fast
+ * default; levels 1 to 9 are zlib's, for a better ratio.
  *
  * Reading: libdeflate wants a whole stream. What others accept, too, is a
  * stream without its last block, or one that goes on when the cluster is full:
- * zlib decides about whatever libdeflate does not like. Of a cluster of which only
- * the beginning is wanted ISA-L gives that, and stops: a little slower by the
- * byte, but of fewer bytes.
+ * zlib decides about whatever libdeflate does not like. Of a cluster of which
+ * only the beginning is wanted ISA-L gives that, and stops: a little slower by
+ * the byte, but of fewer bytes.
  */
 #include <isa-l/igzip_lib.h>
 #include <libdeflate.h>

@@ -242,7 +242,7 @@ static int delete (struct qcow2 *q, struct qcow2_snapshots *snapshots,
 	return ret;
 }
 
-/* ------------------------------------------------------------ the driver's -- */
+/* ---------------------------------------------------------- the driver's -- */
 
 static int find(const struct qcow2_snapshots *snapshots, const char *name,
 		uint32_t *index, struct gild_error *err)

@@ -21,7 +21,7 @@
 #define MAX_EXTRA 1024
 #define MAX_TABLE (64ULL << 20)
 
-/* ---------------------------------------------------------------- reading -- */
+/* --------------------------------------------------------------- reading -- */
 
 /* Lengths of the variable part of an entry. */
 struct entry {
@@ -248,7 +248,7 @@ long qcow2_snapshots_find(const struct qcow2_snapshots *snapshots,
 	return -1;
 }
 
-/* ---------------------------------------------------------------- writing -- */
+/* --------------------------------------------------------------- writing -- */
 
 static uint32_t written_extra(const struct qcow2_snapshot *snapshot)
 {

@@ -187,7 +187,7 @@ int qcow2_tree_count(struct qcow2 *q, const uint64_t *l1, uint32_t count,
 	return walk_tree(q, l1, count, count_run, change, err);
 }
 
-/* ------------------------------------------------------------ what is ours -- */
+/* ---------------------------------------------------------- what is ours -- */
 
 static int is_ours(struct qcow2 *q, uint64_t offset, bool *ours,
 		   struct gild_error *err)
