@@ -234,6 +234,7 @@ killed
 
 # --- a full disk ---------------------------------------------------------------------------
 if [ "$(id -u)" = 0 ] && mkdir full && mount -t tmpfs -o size=3M none full 2>/dev/null; then
+	# shellcheck disable=SC2016 # expanded at the end
 	at_end 'umount "$work/full" 2>/dev/null'
 	qcow2 full/disk.qcow2 64M
 	mounted full/disk.qcow2 --rw

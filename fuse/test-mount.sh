@@ -239,6 +239,7 @@ if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
 	}
 	mkdir other/m
 	chown 65534 other/m
+	# shellcheck disable=SC2016 # expanded at the end
 	at_end 'fusermount3 -u -q "$work/other/m" 2>/dev/null || :'
 	as_other "$GILD" mount other/base.qcow2 other/m
 	as_other cmp base.img other/m/disk

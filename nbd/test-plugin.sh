@@ -32,6 +32,7 @@ stop() {
 	wait "$server" || { cat server.log; fail "the server ended with $?"; }
 	server=
 }
+# shellcheck disable=SC2016 # expanded at the end
 at_end '[ -z "$server" ] || kill "$server" 2>/dev/null || :'
 uri="nbd+unix:///?socket=$work/socket"
 flags=()

@@ -10,6 +10,7 @@ requires "qemu-img --version" "qemu-nbd --version" "nbdkit --version" \
 	"nbdinfo --version"
 
 server=
+# shellcheck disable=SC2016 # expanded at the end
 at_end '[ -z "$server" ] || kill "$server" 2>/dev/null || :'
 uri="nbd+unix:///?socket=$work/socket"
 

@@ -308,6 +308,7 @@ LD_PRELOAD=$PWD/../failing-reads.so "$GILD" --version >../said 2>&1 &&
 unreadable() {
 	export FAILING_FILE=$PWD/$1 FAILING_AT=$2
 	shift 2
+	# shellcheck disable=SC2317 # bad calls it
 	gild() { LD_PRELOAD=$work/failing-reads.so "$GILD" "$@"; }
 	bad "$@"
 	gild() { "$GILD" "$@"; }

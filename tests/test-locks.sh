@@ -15,6 +15,7 @@ in_memory
 # ------------------------------------------------------------- who holds it --
 
 pid=
+# shellcheck disable=SC2016 # expanded at the end
 at_end '[ -z "$pid" ] || kill "$pid" 2>/dev/null || :'
 
 # until_true COMMAND: true within two minutes, while the holder lives.
@@ -81,7 +82,7 @@ refuse() {
 
 # While somebody writes live.qcow2, which base.qcow2 is under.
 no_writing() {
-	sha256sum live.qcow2 base.qcow2 raw.img >then
+	sha256sum live.qcow2 base.qcow2 raw.img >'then'
 	refuse resize live.qcow2 30M
 	refuse snapshot -c new live.qcow2
 	refuse snapshot -a old live.qcow2
@@ -104,7 +105,7 @@ no_writing() {
 	refuse create -q -f qcow2 live.qcow2 1M
 	refuse dd -f raw -O qcow2 if=raw.img of=live.qcow2
 	sha256sum live.qcow2 base.qcow2 raw.img >now
-	same_text then now
+	same_text 'then' now
 }
 
 look() {
@@ -207,7 +208,7 @@ like_qemu_img() {
 				$live,file.locking=off
 		}
 	done
-	sha256sum live.qcow2 base.qcow2 >then
+	sha256sum live.qcow2 base.qcow2 >'then'
 	alike resize live.qcow2 30M
 	alike resize base.qcow2 30M
 	alike resize --image-opts $live 30M
@@ -229,7 +230,7 @@ like_qemu_img() {
 	alike dd -f raw -O qcow2 if=raw.img of=live.qcow2
 	alike bench -w -c 1 -f qcow2 live.qcow2
 	sha256sum live.qcow2 base.qcow2 >now
-	same_text then now
+	same_text 'then' now
 	[ $refusals -ge 20 ] || fail "only $refusals refusals"
 }
 

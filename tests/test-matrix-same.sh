@@ -30,20 +30,20 @@ quietly qemu-img convert -c -f raw -O qcow2 x.raw packed.qcow2
 
 # always FORMAT SOURCE ARGS...: one outcome for any number of threads.
 always() {
-	local workers again
+	local workers
 	about "$*"
 	rm -f one other ext one.ext
 	quietly gild convert --no-reflink -q -m 1 -f "$1" "${@:3}" "$2" one
 	[ ! -e ext ] || mv ext one.ext
 	for workers in 2 3 8; do
-		for again in 1 2; do
+		for _ in 1 2; do
 			rm -f other
 			quietly gild convert --no-reflink -q -m $workers -f "$1" \
 				"${@:3}" "$2" other
 			same one other
 			[ ! -e one.ext ] || same one.ext ext
 			combinations=$((combinations + 1))
-			[ $level != fast ] || break
+			[ "$level" != fast ] || break
 		done
 	done
 	gild convert -q -f "$1" "${@:3}" "$2" other

@@ -67,8 +67,8 @@ for size in 0 1 511 512 513 4095 4097 65535 65536 65537 1048577 2096640 \
 				seek=$((size - 5001)) status=none; }
 		for cluster in 512 4k 64k 2M; do
 			n=$((n + 1))
-			[ $level != fast ] || [ $cluster = 64k ] || continue
-			[ $level != normal ] || [ $((n % 2)) = 0 ] || continue
+			[ "$level" != fast ] || [ $cluster = 64k ] || continue
+			[ "$level" != normal ] || [ $((n % 2)) = 0 ] || continue
 			about "size $size, $tail, cluster $cluster"
 			each_way cluster_size=$cluster
 			[ $cluster != 64k ] || each_way extended_l2=on
@@ -96,7 +96,7 @@ for cluster in 512 64k 2M; do
 		quietly gild convert $more -O qcow2 -o cluster_size=$cluster -f raw \
 			${joined//padded/part} out
 		holds_all out
-		# shellcheck disable=SC2086
+		# shellcheck disable=SC2046,SC2086
 		quietly gild convert $more -O qcow2 -f qcow2 -o cluster_size=$cluster \
 			$(printf '%s.qcow2 ' ${joined//padded/part}) out
 		holds_all out

@@ -74,6 +74,7 @@ theirs() {
 
 # says LINE: qemu-img info has it among what is specific to the format.
 says() {
+	# shellcheck disable=SC2094 # info is the verb, too
 	qemu-img info x.qcow2 >info
 	grep -qxF "    $1" info || { cat info >&2; fail "info does not say: $1"; }
 }
@@ -260,7 +261,7 @@ kinds=(cluster_size=512)
 for options in "${kinds[@]}"; do
 	image "$options"
 	for bits in $widths; do
-		amended refcount_bits=$bits
+		amended "refcount_bits=$bits"
 		says "refcount bits: $bits"
 		put qcow2 x.qcow2 "write -P $bits ${bits}k 200k"
 		put raw now.raw "write -P $bits ${bits}k 200k"
@@ -271,7 +272,7 @@ for options in "${kinds[@]}"; do
 done
 image -s -c cluster_size=4k,refcount_bits=32 base.qcow2
 for bits in 8 64 16; do
-	amended refcount_bits=$bits
+	amended "refcount_bits=$bits"
 	theirs refcount_bits=$bits
 done
 # Shared by a snapshot, or packed behind one another: more than one.
@@ -374,8 +375,8 @@ says 'data file raw: false'
 
 # --- key slots -----------------------------------------------------------------------
 
-secrets=(--object secret,id=old,data=one --object secret,id=new,data=two
-	--object secret,id=bad,data=three)
+secrets=(--object "secret,id=old,data=one" --object "secret,id=new,data=two"
+	--object "secret,id=bad,data=three")
 
 # opens KEY: the image opens by it, says qemu-img.
 opens() {
@@ -386,6 +387,7 @@ opens() {
 
 # slots ACTIVE...: which ones are in use.
 slots() {
+	# shellcheck disable=SC2094 # info is the verb, too
 	qemu-img info --output=json x.luks >info
 	python3 - "$@" <<'END' || fail "other slots than $* are in use"
 import json, sys
@@ -506,7 +508,7 @@ opts=driver=qcow2,file.filename=x.qcow2,encrypt.key-secret
 for method in luks aes; do
 	rm -f x.qcow2
 	qemu-img create -q "${secrets[@]}" -f qcow2 -b base.qcow2 -F qcow2 -o \
-		encrypt.format=$method,encrypt.key-secret=old${iter=,encrypt.iter-time=1} \
+		"encrypt.format=$method,encrypt.key-secret=old${iter=,encrypt.iter-time=1}" \
 		x.qcow2 8M
 	iter=
 	cat >io <<-END

@@ -197,12 +197,14 @@ put raw base.raw 'write -P 77 0 10M' 'write -P 0 2500k 100k'
 qemu-img convert -c -f raw -O qcow2 base.raw base.qcow2
 make_source '' -b base.raw -F raw
 keeps x
+# shellcheck disable=SC2094 # info is the verb, too
 qemu-img info y >info
 ! grep -q backing info || fail "a backing file is left"
 keeps x -c
 for base in 'base.raw -F raw' 'base.qcow2 -F qcow2'; do
 	# shellcheck disable=SC2086 # words
 	keeps x -B $base
+	# shellcheck disable=SC2094 # info is the verb, too
 	qemu-img info y >info
 	grep -q backing info || fail "no backing file"
 	no_larger x $tables

@@ -122,11 +122,13 @@ for tail in data zero; do
 		qemu-img convert -O raw there.qcow2 there.raw
 		cp there.raw expected.raw
 		dd if=odd.raw of=expected.raw conv=notrunc status=none
+		# shellcheck disable=SC2086 # words
 		run gild convert -n $args -O qcow2 odd.raw there.qcow2
 		expect 0
 		sound there.qcow2
 		equal raw expected.raw qcow2 there.qcow2
 		[ "$args" != -c ] || continue
+		# shellcheck disable=SC2086 # words
 		run gild convert -n $args odd.raw there.raw
 		expect 0
 		same expected.raw there.raw

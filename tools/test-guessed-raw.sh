@@ -20,7 +20,8 @@ ln -s "$(type -P qemu-img)" theirs/qemu-img
 head() {
 	truncate -s 0 head
 	truncate -s 64k head
-	printf "$(sed 's/../\\x&/g' <<<"$1")" | # shellcheck disable=SC2059
+	# shellcheck disable=SC2059,SC2001 # the format is the data
+	printf "$(sed 's/../\\x&/g' <<<"$1")" |
 		dd of=head bs=1 seek="${2:-0}" conv=notrunc status=none
 }
 text() {
@@ -49,12 +50,12 @@ as() {
 	truncate -s 64k disk.img
 	status=0
 	"$who/qemu-img" convert -n -f raw --target-image-opts head \
-		file.filename=disk.img >$who.out 2>$who.err || status=$?
-	echo "status $status; $(cksum <disk.img)" >>$who.err
+		file.filename=disk.img >"$who.out" 2>"$who.err" || status=$?
+	echo "status $status; $(cksum <disk.img)" >>"$who.err"
 	overlay
 	status=0
-	"$who/qemu-img" commit over.qcow2 >>$who.out 2>>$who.err || status=$?
-	echo "status $status; $(cksum <disk.img)" >>$who.err
+	"$who/qemu-img" commit over.qcow2 >>"$who.out" 2>>"$who.err" || status=$?
+	echo "status $status; $(cksum <disk.img)" >>"$who.err"
 }
 
 alike() {
@@ -75,6 +76,7 @@ for magic in 514649fb00000003 514649fb00000002 514649fb00000001 51454400 \
 done
 head 7f10dabe 64
 alike 1
+# shellcheck disable=SC2016 # what the file says
 for line in 'version=1\n' '# Disk DescriptorFile\nversion=1\n' \
 	'#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n'; do
 	text "$line"

@@ -160,8 +160,10 @@ make vfat mkfs.vfat -F 32
 make ntfs mkfs.ntfs -q -f -F -L "wîndows"
 make exfat mkfs.exfat -L exlabel
 make f2fs mkfs.f2fs -q -l eff2
+# shellcheck disable=SC2016 # sh expands it
 make crypto_LUKS sh -c 'echo secret | cryptsetup luksFormat -q --type luks1 \
 	--pbkdf-force-iterations 1000 "$1"' make
+# shellcheck disable=SC2016 # sh expands it
 make crypto_LUKS sh -c 'echo secret | cryptsetup luksFormat -q --type luks2 \
 	--label crypt --pbkdf pbkdf2 --pbkdf-force-iterations 1000 "$1"' make
 if command -v genisoimage >/dev/null; then

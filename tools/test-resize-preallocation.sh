@@ -41,12 +41,12 @@ like_qemu() {
 	[ "$1" != qcow2 ] || sound ours
 	# The last cluster of the old disk is left to the next write.
 	theirs=$(placed "$1" theirs) ours=$(placed "$1" ours)
-	[ $((theirs - ours)) -le 65536 ] && [ $((ours - theirs)) -le 65536 ] ||
+	[[ $((theirs - ours)) -le 65536 && $((ours - theirs)) -le 65536 ]] ||
 		fail "$1, $2: $ours bytes have a place, and not $theirs"
 	# qemu-img fills a large cluster that the old disk ended in.
 	[[ $options != *2M* ]] || return 0
 	theirs=$(blocks theirs) ours=$(blocks ours)
-	[ $((theirs - ours)) -le 1000 ] && [ $((ours - theirs)) -le 1000 ] ||
+	[[ $((theirs - ours)) -le 1000 && $((ours - theirs)) -le 1000 ]] ||
 		fail "$1, $2: $ours blocks, and not $theirs"
 }
 
@@ -104,18 +104,18 @@ for mode in metadata falloc full; do
 		fail "$mode: nothing was set aside"
 	[ "$(placed qcow2 d.qcow2)" -ge 2097152 ]
 	qemu-io -f qcow2 -r -c 'read -P 0 0 3M' d.qcow2 >"$out"
-	! grep -q failed "$out"
+	! grep -q failed "$out" || fail "what is gained is not zeros"
 done
 
 # Encrypted: zeros are written.
 printf abc >secret
-secret=(--object secret,id=s,file=secret)
+secret=(--object "secret,id=s,file=secret")
 gild create -q -f qcow2 "${secret[@]}" \
 	-o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 e.qcow2 1M
 gild resize -q "${secret[@]}" --preallocation=metadata e.qcow2 3M
 opened=driver=qcow2,file.filename=e.qcow2,encrypt.format=luks,encrypt.key-secret=s
 qemu-io "${secret[@]}" -c 'read -P 0 0 3M' --image-opts $opened >"$out"
-! grep -q failed "$out"
+! grep -q failed "$out" || fail "what is gained is not zeros"
 qemu-img check -q "${secret[@]}" --image-opts $opened
 
 run gild resize --preallocation=nosuch base.qcow2 30M

@@ -13,6 +13,7 @@ requires "qemu-img --version" "qemu-io --version" "nbdkit --version" \
 	skip "built without the plugin (nbdkit-plugin-dev)"
 
 server=
+# shellcheck disable=SC2016 # expanded at the end
 at_end '[ -z "$server" ] || kill "$server" 2>/dev/null || :'
 
 # serve ARGS...: start a server, and wait until it listens; its URI: $uri
@@ -93,7 +94,7 @@ serve --socket "$PWD/s" --secret-file key locked.qcow2
 nbdcopy "$uri" copy.raw
 same now.raw copy.raw
 tr '\0' ' ' <"/proc/$(tr -d " " <"/proc/$server/task/$server/children")/cmdline" >shown
-grep -q secret-file=/dev/fd shown && ! grep -q 'a secret' shown ||
+{ grep -q secret-file=/dev/fd shown && ! grep -q 'a secret' shown; } ||
 	{ cat shown; fail "a secret is shown"; }
 stop
 printf 'a secret' >bare
