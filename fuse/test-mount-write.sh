@@ -23,7 +23,7 @@ print(json.load(open("m/info.json"))["mount-process"])')"
 }
 
 # --- random operations ---------------------------------------------------------
-cat >random.py <<'END'
+cat >work.py <<'END'
 import ctypes, errno, mmap, os, random, subprocess, sys
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -131,7 +131,7 @@ for options in '-f raw' '-f qcow2' '-f qcow2 -o cluster_size=512' \
 	more=
 	[[ $options == '-f raw' ]] || more=resizable
 	mounted disk.img -f "$format" --rw ${more:+--resizable}
-	python3 random.py "$seed" $steps $more >"$out" 2>"$err" ||
+	python3 work.py "$seed" $steps $more >"$out" 2>"$err" ||
 		{ show; fail "$options, GILD_RANDOM_SEED=$seed"; }
 	unmounted
 	[ "$format" = raw ] || sound disk.img
