@@ -197,16 +197,15 @@ same base.img m/disk
 exec 7<&-
 unmounted
 # In the foreground, a signal ends it.
-gild mount --foreground base.qcow2 m &
+"$GILD" mount --foreground base.qcow2 m &
 server=$!
 for ((i = 0; i < 300; i++)); do
 	[ ! -e m/disk ] || break
 	sleep 0.1
 done
 same base.img m/disk
-kill -INT "$server" || :
-pkill -INT -P "$server" 2>/dev/null || :
-wait "$server" || :
+kill -TERM "$server"
+wait "$server" || { show; fail "a signal is a way to end it"; }
 [ -z "$(ls -A m)" ] || fail "a signal did not end it"
 # Its process is killed: the next unmount clears that away.
 mounted base.qcow2

@@ -154,10 +154,10 @@ run gild convert -c base.qcow2 new.raw
 expect_error 'no compressed clusters'
 expect_err '-O qcow2'
 
-# No protocols: such a name is that of a file.
-run gild info nbd://localhost/disk
-expect_error 'nbd://localhost/disk: cannot be opened'
-expect_err 'only files and block devices'
-gild create -q -f qcow2 nbd:disk 1M
-run gild info nbd:disk
+# No other protocols: such a name is that of a file.
+run gild info ssh://localhost/disk
+expect_error 'ssh://localhost/disk: cannot be opened'
+expect_err 'only files, block devices and nbd'
+gild create -q -f qcow2 ssh:disk 1M
+run gild info ssh:disk
 expect 0
