@@ -192,6 +192,10 @@ void data_allocate(fuse_req_t request, fuse_ino_t inode, int mode, off_t offset,
 	/* Beyond the end there is nothing, and it stays. */
 	if (mode & FALLOC_FL_KEEP_SIZE)
 		length = (off_t)clip(node, (size_t)length, offset);
+	if (mode & FALLOC_FL_KEEP_SIZE && node->kind == NODE_RUN && !length) {
+		libfuse.fuse_reply_err(request, 0);
+		return;
+	}
 	if (check_run(node, (uint64_t)length, offset, &err) < 0 ||
 	    disk_zero(node->disk, node->start + (uint64_t)offset,
 		      (uint64_t)length, kind == FALLOC_FL_PUNCH_HOLE, &err) < 0)

@@ -16,6 +16,7 @@
 struct disk {
 	struct gild_image *image; /* owned; NULL: not opened yet */
 	bool writable, resizable;
+	bool below; /* of an image below, which has a mode of its own */
 	pthread_rwlock_t size_lock; /* held for reading during I/O */
 	struct disk *next;	    /* in the tree's list */
 };

@@ -40,6 +40,16 @@ void reply_failure(fuse_req_t request, const struct gild_error *err)
 	libfuse.fuse_reply_err(request, number);
 }
 
+/* A folder is there, whatever it leads to; to say that it is not would look
+ * like the end of its list. */
+static void reply_no_children(fuse_req_t request, const struct gild_error *err)
+{
+	int number = gild_error_number(err);
+
+	mount_of(request)->report(err);
+	libfuse.fuse_reply_err(request, number == ENOENT ? EIO : number);
+}
+
 /* --- attributes ------------------------------------------------------- */
 
 static mode_t node_mode(const struct mount *mount, const struct node *node)
@@ -61,7 +71,7 @@ static mode_t node_mode(const struct mount *mount, const struct node *node)
 		rights |= 0222;
 	/* Others may do with the disk what they may with the image. */
 	if (mount->allow_other)
-		who = mount->image.st_mode | 0700;
+		who = node->disk->below ? 0700 : mount->image.st_mode | 0700;
 	return S_IFREG | (rights & who);
 }
 
@@ -141,7 +151,7 @@ static void look_up(fuse_req_t request, fuse_ino_t parent, const char *name)
 		return;
 	}
 	if (tree_fill(mount->tree, folder, &err) < 0) {
-		reply_failure(request, &err);
+		reply_no_children(request, &err);
 		return;
 	}
 	node = tree_find(folder, name);
@@ -214,7 +224,7 @@ static void read_folder(fuse_req_t request, fuse_ino_t inode, size_t size,
 
 	(void)file;
 	if (tree_fill(mount_of(request)->tree, folder, &err) < 0) {
-		reply_failure(request, &err);
+		reply_no_children(request, &err);
 		return;
 	}
 	buffer = malloc(size);

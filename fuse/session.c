@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/xattr.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -110,6 +112,11 @@ static int look_at_image(struct mount *mount, const char *path,
 	/* What is not a file has no times, and is ours. */
 	if (stat(path, &mount->image) && errno != ENOENT)
 		return fuse_fail(err, errno, "%s", path);
+	/* What others may is said of groups that are not the user's, or in
+	 * ACLs: then only of all others is it sure. */
+	if (mount->image.st_gid != getgid() ||
+	    getxattr(path, "system.posix_acl_access", NULL, 0) > 0)
+		mount->image.st_mode &= ~(mode_t)S_IRWXG;
 	mount->image.st_uid = getuid();
 	mount->image.st_gid = getgid();
 	return 0;
@@ -144,6 +151,17 @@ static int open_tree(struct life *life, const struct mount_request *request,
 	return life->mount.tree ? 0 : -1;
 }
 
+/* Each snapshot that is looked into is a file, or several. */
+static void allow_many_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 static int begin(struct life *life, const struct mount_request *request,
 		 struct gild_error *err)
 {
@@ -151,7 +169,9 @@ static int begin(struct life *life, const struct mount_request *request,
 
 	mount->allow_other = request->allow_other;
 	mount->report = report_to_terminal;
-	if (libfuse_load(err) < 0 || open_tree(life, request, err) < 0)
+	allow_many_files();
+	if (libfuse_load(err) < 0 || open_tree(life, request, err) < 0 ||
+	    tree_check_folder(mount->tree, request->folder, err) < 0)
 		return -1;
 	mount->session = new_session(life->options, mount, err);
 	if (!mount->session)
@@ -222,6 +242,11 @@ static void live(struct life *life, const struct mount_request *request,
 	struct gild_error err = { .kind = GILD_ERR_NONE };
 	int result = begin(life, request, &err);
 
+	if (result < 0) { /* the image is free when this is heard */
+		end(life, result, &err);
+		tell(pipe, result, &err);
+		_exit(1);
+	}
 	tell(pipe, result, &err);
 	if (result == 0) {
 		detach();

@@ -168,6 +168,26 @@ run gild mount nowhere.qcow2 m
 expect_error 'No such file'
 run gild mount --rw --snapshot 'golden image' base.qcow2 m
 expect_error 'cannot be written'
+run gild mount --rw -U base.qcow2 m
+expect_error 'for reading only'
+run gild mount 'json:{"driver":"qcow2","file.filename":"base.qcow2"}' m
+expect_error 'json:'
+# The image, or one below it, would be hidden by the mount.
+mkdir -p under/images under/m
+cp base.qcow2 under/images/
+qcow2 under/over.qcow2 24M -b images/base.qcow2 -F qcow2
+run gild mount under/over.qcow2 under/images
+expect_error 'it holds'
+run gild mount under/over.qcow2 under
+expect_error 'it holds'
+gild mount under/over.qcow2 under/m
+same base.img under/m/chain/1/disk
+gild unmount under/m
+# What only looks like a mount of gild.
+echo '{ "mount-process": 1 }' >under/info.json
+: >under/disk
+run gild unmount under
+expect_error 'no mount of gild'
 run gild mount --resizable base.qcow2 m
 expect_error 'goes with --rw'
 run gild mount --snapshot nothing base.qcow2 m

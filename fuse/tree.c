@@ -236,7 +236,10 @@ static int fill_layer(struct tree *tree, struct node *folder,
 {
 	struct gild_open_options options = layer_options(tree, folder->format);
 
-	return show(tree, folder, folder->text, &options, err);
+	if (show(tree, folder, folder->text, &options, err) < 0)
+		return -1;
+	tree->disks->below = true;
+	return 0;
 }
 
 /* What an image's header says, without opening what is below. */
@@ -372,6 +375,41 @@ struct tree *tree_new(struct gild_image *image,
 		return NULL;
 	}
 	return tree;
+}
+
+static bool is_inside(const char *path, const char *folder)
+{
+	char *real = realpath(path, NULL);
+	size_t length = strlen(folder);
+	bool inside = real && !strncmp(real, folder, length) &&
+		      (real[length] == '/' || folder[length - 1] == '/');
+
+	free(real);
+	return inside;
+}
+
+int tree_check_folder(struct tree *tree, const char *folder,
+		      struct gild_error *err)
+{
+	struct node *chain = tree_find(tree->root, "chain");
+	char *real = realpath(folder, NULL);
+	const char *hidden = NULL;
+
+	/* What is not there cannot be mounted on. */
+	if (!real)
+		return 0;
+	if (is_inside(tree->path, real))
+		hidden = tree->path;
+	/* A chain that cannot be followed fails when it is looked at. */
+	if (!hidden && tree_fill(tree, chain, &(struct gild_error){ 0 }) == 0)
+		for (size_t i = 0; i < chain->count && !hidden; i++)
+			if (is_inside(chain->children[i]->text, real))
+				hidden = chain->children[i]->text;
+	free(real);
+	if (!hidden)
+		return 0;
+	return fuse_fail(err, 0, "%s: cannot be mounted there: it holds %s",
+			 folder, hidden);
 }
 
 int tree_free(struct tree *tree, struct gild_error *err)

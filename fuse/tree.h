@@ -72,6 +72,11 @@ struct tree *tree_new(struct gild_image *image,
 /* Closes all images; the first failure counts. NULL is allowed. */
 int tree_free(struct tree *tree, struct gild_error *err);
 
+/* Would a mount at that folder hide the image, or one below it? Then who looks
+ * into the mount would wait for the mount. */
+int tree_check_folder(struct tree *tree, const char *folder,
+		      struct gild_error *err);
+
 /* Fill the folder if need be. */
 int tree_fill(struct tree *tree, struct node *folder, struct gild_error *err);
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <mntent.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,15 +123,61 @@ static int end_live(int folder, const char *name, struct gild_error *err)
 	return result;
 }
 
+/* The folder without links; what is mounted there may be dead, and is not
+ * asked. Caller frees; NULL: errno. */
+static char *real_folder(const char *folder)
+{
+	char *copy = strdup(folder), *real = NULL, *parent, *slash;
+
+	while (copy && strlen(copy) > 1 && copy[strlen(copy) - 1] == '/')
+		copy[strlen(copy) - 1] = '\0';
+	slash = copy ? strrchr(copy, '/') : NULL;
+	if (slash)
+		*slash = '\0';
+	parent = realpath(!slash ? "." : *copy ? copy : "/", NULL);
+	if (!parent ||
+	    asprintf(&real, "%s/%s", strcmp(parent, "/") ? parent : "",
+		     slash ? slash + 1 : copy) < 0)
+		real = NULL;
+	free(parent);
+	free(copy);
+	return real;
+}
+
+/* Is that, or what it leads to, where a mount of gild is? */
+static bool is_ours(const char *folder)
+{
+	char *real = real_folder(folder), *followed = realpath(folder, NULL);
+	FILE *table = setmntent("/proc/self/mounts", "r");
+	const struct mntent *entry;
+	bool found = false;
+
+	while (table && (entry = getmntent(table)))
+		if (!strcmp(entry->mnt_type, "fuse.gild") &&
+		    ((real && !strcmp(entry->mnt_dir, real)) ||
+		     (followed && !strcmp(entry->mnt_dir, followed))))
+			found = true;
+	if (table)
+		endmntent(table);
+	free(followed);
+	free(real);
+	return found;
+}
+
 int mount_end(const char *folder, struct gild_error *err)
 {
 	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
+	if (fd < 0 && errno != ENOTCONN)
+		return fuse_fail(err, errno, "%s", folder);
+	if (!is_ours(folder)) {
+		if (fd >= 0)
+			close(fd);
+		return fuse_fail(err, 0, "%s: is no mount of gild", folder);
+	}
 	/* Its process is gone: there is nothing to wait for, and who has files
 	 * open there gets nothing any more. */
-	if (fd < 0 && errno == ENOTCONN)
-		return run_fusermount("-uz", folder, err);
 	if (fd < 0)
-		return fuse_fail(err, errno, "%s", folder);
+		return run_fusermount("-uz", folder, err);
 	return end_live(fd, folder, err);
 }

@@ -65,20 +65,19 @@ static int read_table(const struct volume *disk,
 	return result < 0 ? -1 : 0;
 }
 
-static int look_inside(const struct volume *disk,
-		       struct gild_partition_table *table,
-		       struct gild_error *err)
+static void look_inside(const struct volume *disk,
+			struct gild_partition_table *table)
 {
 	for (size_t i = 0; i < table->count; i++) {
 		struct gild_partition *partition = &table->items[i];
 		struct volume volume = { disk->image, partition->start,
 					 partition->length };
 
-		if (!partition->extended &&
-		    signatures_look(&volume, &partition->content, err) < 0)
-			return -1;
+		/* What cannot be read in one part is no reason to tell
+		 * nothing of the others. */
+		if (!partition->extended)
+			signatures_look(&volume, &partition->content, NULL);
 	}
-	return 0;
 }
 
 /* A filesystem over all of the disk may end its first sector as an MBR does. */
@@ -87,8 +86,10 @@ static int look(const struct volume *disk, struct gild_partition_table *table,
 {
 	if (read_table(disk, table, err) < 0)
 		return -1;
-	if (table->count)
-		return look_inside(disk, table, err);
+	if (table->count) {
+		look_inside(disk, table);
+		return 0;
+	}
 	if (signatures_look(disk, &table->content, err) < 0)
 		return -1;
 	if (table->content.type && table->type && !strcmp(table->type, "dos")) {

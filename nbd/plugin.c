@@ -87,8 +87,11 @@ static int open_shared(bool readonly)
 	struct gild_open_options wanted = settings_options();
 	struct gild_error err = { .kind = GILD_ERR_NONE };
 
-	if (!readonly)
+	/* Nobody writes without a lock. */
+	if (!readonly) {
+		wanted.flags &= ~(unsigned)GILD_OPEN_SHARE;
 		wanted.flags |= GILD_OPEN_WRITE;
+	}
 	shared = gild_open(settings_path(), &wanted, &err);
 	if (!shared)
 		return complain(&err);

@@ -178,12 +178,21 @@ static const struct setting {
 	{ "allow-stored-names", SETTING_FLAG, &settings.stored_names },
 };
 
+/* The name of another server's disk is no path. */
+static bool is_served(const char *name)
+{
+	return !strncmp(name, "nbd:", 4) ||
+	       (!strncmp(name, "nbd", 3) && strstr(name, "://"));
+}
+
 static int set(const struct setting *setting, const char *value)
 {
 	switch (setting->kind) {
 	case SETTING_TEXT:
 		return replace(setting->to, copy(value));
 	case SETTING_PATH:
+		if (is_served(value))
+			return replace(setting->to, copy(value));
 		return replace(setting->to, nbdkit_absolute_path(value));
 	case SETTING_FLAG:
 		return set_flag(setting->to, value);

@@ -7,31 +7,30 @@
 
 #include "util/error.h"
 
-#define LIBNBD_FUNCTIONS(X)             \
-	X(nbd_add_meta_context)         \
-	X(nbd_block_status)             \
-	X(nbd_can_flush)                \
-	X(nbd_can_meta_context)         \
-	X(nbd_can_multi_conn)           \
-	X(nbd_can_trim)                 \
-	X(nbd_can_zero)                 \
-	X(nbd_close)                    \
-	X(nbd_connect_tcp)              \
-	X(nbd_connect_unix)             \
-	X(nbd_connect_uri)              \
-	X(nbd_create)                   \
-	X(nbd_flush)                    \
-	X(nbd_get_block_size)           \
-	X(nbd_get_errno)                \
-	X(nbd_get_error)                \
-	X(nbd_get_size)                 \
-	X(nbd_is_read_only)             \
-	X(nbd_pread)                    \
-	X(nbd_pwrite)                   \
-	X(nbd_set_export_name)          \
-	X(nbd_set_uri_allow_local_file) \
-	X(nbd_shutdown)                 \
-	X(nbd_trim)                     \
+#define LIBNBD_FUNCTIONS(X)     \
+	X(nbd_add_meta_context) \
+	X(nbd_block_status)     \
+	X(nbd_can_flush)        \
+	X(nbd_can_meta_context) \
+	X(nbd_can_multi_conn)   \
+	X(nbd_can_trim)         \
+	X(nbd_can_zero)         \
+	X(nbd_close)            \
+	X(nbd_connect_tcp)      \
+	X(nbd_connect_unix)     \
+	X(nbd_connect_uri)      \
+	X(nbd_create)           \
+	X(nbd_flush)            \
+	X(nbd_get_block_size)   \
+	X(nbd_get_errno)        \
+	X(nbd_get_error)        \
+	X(nbd_get_size)         \
+	X(nbd_is_read_only)     \
+	X(nbd_pread)            \
+	X(nbd_pwrite)           \
+	X(nbd_set_export_name)  \
+	X(nbd_shutdown)         \
+	X(nbd_trim)             \
 	X(nbd_zero)
 
 struct libnbd {

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "storage/libnbd.h"
 #include "util/bytes.h"
@@ -24,6 +25,7 @@ enum {
 	MAX_REQUEST = 32 << 20, /* bytes; what every server takes */
 	MAX_STATUS = 1 << 30,	/* bytes asked about at once */
 	MAX_RUNS = 64 << 10,	/* that are kept of an answer */
+	STATUS_LASTS = 1,	/* seconds */
 	DEFAULT_MINIMUM = 1,	/* bytes of a block */
 	ALLOCATED_STATE = 0,
 	ZERO_STATE = 2, /* LIBNBD_STATE_ZERO */
@@ -51,7 +53,8 @@ struct nbd {
 	uint64_t status_start;
 	struct run *runs;
 	size_t run_count;
-	uint64_t writes; /* counted, so that an old answer is not kept */
+	time_t status_time; /* seconds of the monotonic clock */
+	uint64_t writes;    /* counted, so that an old answer is not kept */
 };
 
 static struct nbd *nbd_of(struct storage *storage)
@@ -112,8 +115,6 @@ static struct nbd_handle *connect_one(const struct libnbd *lib,
 		return NULL;
 	}
 	lib->nbd_add_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION);
-	/* The name is the caller's own, and so are files that it names. */
-	lib->nbd_set_uri_allow_local_file(handle, true);
 	if (strstr(name, "://"))
 		result = lib->nbd_connect_uri(handle, name);
 	else
@@ -404,14 +405,23 @@ static int ask(struct nbd *nbd, uint64_t offset, struct answer *answer,
 	return result;
 }
 
+static time_t now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec;
+}
+
 /* In what is known: true, with the run that has the offset. */
 static bool look_up(struct nbd *nbd, uint64_t offset, bool *data, uint64_t *end)
 {
 	AUTO_UNLOCK pthread_mutex_t *held = lock_mutex(&nbd->lock);
 	size_t low = 0, high = nbd->run_count;
 
-	if (!high || offset < nbd->status_start ||
-	    offset >= nbd->runs[high - 1].end)
+	/* Others may write, too. */
+	if (!high || now() > nbd->status_time + STATUS_LASTS ||
+	    offset < nbd->status_start || offset >= nbd->runs[high - 1].end)
 		return false;
 	while (low < high) {
 		size_t middle = (low + high) / 2;
@@ -437,6 +447,7 @@ static void keep(struct nbd *nbd, uint64_t start, uint64_t writes,
 	nbd->runs = steal_ptr(answer->runs);
 	nbd->run_count = answer->count;
 	nbd->status_start = start;
+	nbd->status_time = now();
 }
 
 static uint64_t count_writes(struct nbd *nbd)

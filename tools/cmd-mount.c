@@ -2,6 +2,8 @@
 /* gild mount: an image as files, without root. See fuse/mount.h. */
 #include "tools/cli.h"
 
+#include <string.h>
+
 #include "fuse/mount.h"
 #include "tools/info.h"
 #include "tools/json.h"
@@ -21,7 +23,9 @@ static const struct option_row rows[] = {
 		 "other users of the machine may look, too"),
 	FLAG_ROW(0, "foreground", struct arguments, foreground,
 		 "stay until it is unmounted, or interrupted"),
-	SOURCE_ROWS(struct arguments, open),
+	STRING_ROW('f', "format", "FMT", struct arguments, open.format,
+		   "raw, qcow2, luks (otherwise the name decides)"),
+	DOOR_ROWS(struct arguments, open),
 	SHARE_ROW(struct arguments, open),
 	CACHE_ROW('t', "cache", struct arguments, open.cache,
 		  "how the host caches: writeback, none ..."),
@@ -54,6 +58,11 @@ static int check_arguments(const struct arguments *arguments,
 					"are needed");
 	if (arguments->rw && arguments->open.snapshot)
 		return tool_misuse(err, "a snapshot cannot be written");
+	/* Its snapshots are opened by name. */
+	if (!strncmp(operands->items[0], "json:", 5))
+		return tool_misuse(err, "a file's name is needed, not json:");
+	if (arguments->rw && arguments->open.share)
+		return tool_misuse(err, "-U is for reading only");
 	if (arguments->resizable && !arguments->rw)
 		return tool_misuse(err, "--resizable goes with --rw");
 	return 0;

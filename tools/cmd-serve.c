@@ -234,9 +234,21 @@ static int check_arguments(const struct arguments *arguments,
 		return tool_misuse(err, "one of --socket and --port is needed");
 	if (arguments->socket && arguments->listen)
 		return tool_misuse(err, "--listen goes with --port");
+	if (arguments->rw && arguments->open.share)
+		return tool_misuse(err, "-U is for reading only");
 	if (arguments->rw && arguments->open.snapshot)
 		return tool_misuse(err, "a snapshot cannot be written");
 	return 0;
+}
+
+/* Better said now than to each client. */
+static int check_writable(const struct arguments *arguments, const char *path,
+			  struct gild_error *err)
+{
+	struct gild_image *image =
+		open_image(&arguments->open, path, GILD_OPEN_WRITE, err);
+
+	return image ? gild_close(image, err) : -1;
 }
 
 static int serve(const struct arguments *arguments,
@@ -244,6 +256,9 @@ static int serve(const struct arguments *arguments,
 {
 	struct command command = { .count = 0 };
 
+	if (arguments->rw &&
+	    check_writable(arguments, operands->items[0], err) < 0)
+		return -1;
 	if (build(&command, arguments, operands, err) < 0) {
 		command_free(&command);
 		return -1;

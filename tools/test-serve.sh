@@ -135,6 +135,11 @@ run gild serve --socket s --listen ::1 now.raw
 expect_error 'goes with --port'
 run gild serve --rw --snapshot before --socket s 'my disk.qcow2'
 expect_error 'cannot be written'
+run gild serve --rw -U --socket s now.raw
+expect_error 'for reading only'
+cp now.raw guessed
+run gild serve --rw --socket s guessed
+expect_error 'only guessed'
 run gild serve --socket s
 expect_error 'name of an image'
 run timeout 60 "$GILD" serve --socket "$PWD/new" nowhere.qcow2
